@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "alloc.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "fork.h"
+#include "large.h"
+#include "mapping.h"
+#include "os.h"
+#include "pool.h"
+
+/* Every thread that allocates sets the allocator up if it is the first; what libc must be ready
+ * for waits until here. */
+__attribute__((constructor)) static void start(void)
+{
+    owl_fork_register();
+}
+
+static void *out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+static bool is_power_of_two(size_t n)
+{
+    return n != 0 && (n & (n - 1)) == 0;
+}
+
+static void *alloc_class(unsigned class)
+{
+    struct owl_cache *c = owl_cache_get();
+    if (c == NULL)
+        return owl_cache_take_uncached(class);
+    void *p = owl_cache_pop(c, class);
+    return p != NULL ? p : owl_cache_refill(c, class);
+}
+
+static void *alloc_large(size_t size, size_t alignment, bool zero)
+{
+    if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX)
+        return out_of_memory();
+    owl_cache_get(); /* the allocator must be set up */
+    void *p = owl_large_alloc(size, alignment, zero);
+    return p != NULL ? p : out_of_memory();
+}
+
+void *owl_malloc_slow(size_t size)
+{
+    if (size > OWL_SMALL_MAX)
+        return alloc_large(size, OWL_QUANTUM, false);
+    int saved = errno;
+    void *p = alloc_class(owl_class_of(size));
+    if (p == NULL)
+        return out_of_memory();
+    errno = saved;
+    return p;
+}
+
+/* The descriptor of a block in a slab or span, after all checks; NULL: the block is a mapping. */
+static struct owl_span *checked(const void *p)
+{
+    struct owl_span *s = owl_span_of(p);
+    if (s == NULL) {
+        if (owl_mapping_bytes(p) == 0)
+            owl_report(owl_mapping_contains(p) ? OWL_FAULT_INTERIOR : OWL_FAULT_FOREIGN, p, 0);
+        return NULL;
+    }
+    switch (s->kind) {
+    case OWL_KIND_SLAB:
+        if (!owl_is_block_start(s, p))
+            owl_report(OWL_FAULT_INTERIOR, p, s->bytes);
+        if (owl_block_is_marked(p))
+            owl_report(OWL_FAULT_DOUBLE, p, s->bytes);
+        return s;
+    case OWL_KIND_LARGE:
+        if ((uintptr_t)p != s->start)
+            owl_report(OWL_FAULT_INTERIOR, p, s->bytes);
+        return s;
+    default:
+        owl_report(OWL_FAULT_INVALID, p, 0);
+    }
+}
+
+static void free_small(struct owl_span *s, struct owl_block *b)
+{
+    struct owl_cache *c = owl_cache_get();
+    uintptr_t owner = owl_word_load_relaxed(&s->owner);
+    if (c == NULL) {
+        owl_block_link(b, NULL);
+        owl_slab_give(b);
+    } else if (owner == (uintptr_t)c) {
+        owl_cache_push(c, s->class, b);
+    } else {
+        owl_cache_push_remote(c, (struct owl_owner *)owner, b, s->bytes);
+    }
+}
+
+void owl_free_slow(void *p)
+{
+    if (p == NULL)
+        return;
+    int saved = errno;
+    struct owl_span *s = checked(p);
+    if (s == NULL)
+        owl_mapping_end(p);
+    else if (s->kind == OWL_KIND_SLAB)
+        free_small(s, p);
+    else
+        owl_large_free(s);
+    errno = saved;
+}
+
+void *owl_malloc(size_t size)
+{
+    return owl_malloc_fast(size);
+}
+
+void owl_free(void *p)
+{
+    owl_free_fast(p);
+}
+
+void owl_free_sized(void *p, size_t size)
+{
+    if (p != NULL && size > owl_malloc_usable_size(p))
+        owl_report(OWL_FAULT_SIZE, p, owl_malloc_usable_size(p));
+    owl_free_fast(p);
+}
+
+void owl_free_aligned_sized(void *p, size_t alignment, size_t size)
+{
+    (void)alignment;
+    owl_free_sized(p, size);
+}
+
+void *owl_calloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return out_of_memory();
+    if (bytes > OWL_SMALL_MAX)
+        return alloc_large(bytes, OWL_QUANTUM, true);
+    void *p = owl_malloc_fast(bytes);
+    if (p != NULL)
+        memset(p, 0, bytes);
+    return p;
+}
+
+size_t owl_malloc_usable_size(const void *p)
+{
+    if (p == NULL)
+        return 0;
+    const struct owl_span *s = checked(p);
+    return s != NULL ? s->bytes : owl_mapping_bytes(p);
+}
+
+size_t owl_good_size(size_t size)
+{
+    if (size > PTRDIFF_MAX)
+        return 0;
+    owl_cache_get(); /* the page size must be known */
+    return size <= OWL_SMALL_MAX ? owl_classes[owl_class_of(size)].size : owl_large_good_size(size);
+}
+
+/* Resizes the block where it is, or by moving its pages. NULL: it has to be copied. */
+static void *resize_in_place(void *p, struct owl_span *s, size_t usable, size_t size)
+{
+    if (s != NULL && s->kind == OWL_KIND_SLAB)
+        return size <= usable && size >= usable / 2 ? p : NULL;
+    if (size <= OWL_SMALL_MAX)
+        return NULL;
+    if (s == NULL)
+        return owl_mapping_resize(p, size);
+    return owl_large_resize(s, size) ? p : NULL;
+}
+
+static void *resize(void *p, size_t size)
+{
+    struct owl_span *s = checked(p);
+    size_t usable = s != NULL ? s->bytes : owl_mapping_bytes(p);
+    void *moved = resize_in_place(p, s, usable, size);
+    if (moved != NULL)
+        return moved;
+    moved = owl_malloc_fast(size);
+    if (moved == NULL)
+        return size <= usable ? p : NULL;
+    memcpy(moved, p, usable < size ? usable : size);
+    owl_free_fast(p);
+    return moved;
+}
+
+void *owl_realloc(void *p, size_t size)
+{
+    if (p == NULL)
+        return owl_malloc_fast(size);
+    if (size == 0) {
+        owl_free_fast(p);
+        return NULL;
+    }
+    if (size > PTRDIFF_MAX)
+        return out_of_memory();
+    int saved = errno;
+    void *moved = resize(p, size);
+    errno = moved != NULL ? saved : ENOMEM;
+    return moved;
+}
+
+void *owl_reallocarray(void *p, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return out_of_memory();
+    return owl_realloc(p, bytes);
+}
+
+/* The smallest class whose blocks all start at multiples of the alignment: slabs start at granules,
+ * so its size must be a multiple. OWL_CLASSES: none. */
+static unsigned aligned_class(size_t alignment, size_t size)
+{
+    if (alignment > OWL_SMALL_MAX || size > OWL_SMALL_MAX)
+        return OWL_CLASSES;
+    unsigned class = owl_class_of(size < alignment ? alignment : size);
+    while (class < OWL_CLASSES && owl_classes[class].size % alignment != 0)
+        class++;
+    return class;
+}
+
+static void *alloc_aligned(size_t alignment, size_t size)
+{
+    if (alignment <= OWL_QUANTUM)
+        return owl_malloc_fast(size);
+    unsigned class = aligned_class(alignment, size);
+    if (class == OWL_CLASSES)
+        return alloc_large(size, alignment, false);
+    int saved = errno;
+    void *p = alloc_class(class);
+    if (p == NULL)
+        return out_of_memory();
+    errno = saved;
+    return p;
+}
+
+void *owl_aligned_alloc(size_t alignment, size_t size)
+{
+    if (!is_power_of_two(alignment)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return alloc_aligned(alignment, size);
+}
+
+int owl_posix_memalign(void **block, size_t alignment, size_t size)
+{
+    if (!is_power_of_two(alignment) || alignment < sizeof(void *))
+        return EINVAL;
+    int saved = errno;
+    void *p = alloc_aligned(alignment, size);
+    errno = saved;
+    if (p == NULL)
+        return ENOMEM;
+    *block = p;
+    return 0;
+}
+
+void *owl_memalign(size_t alignment, size_t size)
+{
+    if (alignment > PTRDIFF_MAX)
+        return out_of_memory();
+    size_t rounded = OWL_QUANTUM;
+    while (rounded < alignment)
+        rounded *= 2;
+    return alloc_aligned(rounded, size);
+}
+
+void *owl_valloc(size_t size)
+{
+    owl_cache_get(); /* the page size must be known */
+    return alloc_aligned(owl_os.page, size);
+}
+
+void *owl_pvalloc(size_t size)
+{
+    if (size > PTRDIFF_MAX)
+        return out_of_memory();
+    owl_cache_get();
+    return alloc_aligned(owl_os.page, owl_round_up(size, owl_os.page));
+}
+
+int owl_malloc_trim(size_t keep)
+{
+    int saved = errno;
+    struct owl_cache *c = owl_cache_get();
+    if (c != NULL)
+        owl_cache_flush(c);
+    size_t purged = owl_pool_purge(keep);
+    errno = saved;
+    return purged > 0;
+}
+
+const char *owl_version(void)
+{
+    return OWL_VERSION;
+}

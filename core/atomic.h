@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The only atomics of owlalloc. Built on Concurrency Kit's ck_pr; under ThreadSanitizer, which
+ * cannot see into CK's inline assembly, on C11's <stdatomic.h>.
+ *
+ * A word is an owl_word (pointer-sized) or an owl_u32. Orders are in the names:
+ *   relaxed   the access is whole and nothing more
+ *   acquire   what follows stays after it; pairs with a release of the same word
+ *   release   what precedes stays before it
+ * cas and swap are acquire and release both.
+ */
+#ifndef OWL_CORE_ATOMIC_H
+#define OWL_CORE_ATOMIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define OWL_ATOMIC_C11 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define OWL_ATOMIC_C11 1
+#endif
+#endif
+
+#ifdef OWL_ATOMIC_C11
+
+#include <stdatomic.h>
+
+typedef _Atomic(uintptr_t) owl_word;
+typedef _Atomic(uint32_t) owl_u32;
+
+#define OWL_ATOMIC_DEFINE(name, cell, plain)                                                      \
+    static inline plain owl_##name##_load_relaxed(const cell *w)                                  \
+    {                                                                                             \
+        return atomic_load_explicit(w, memory_order_relaxed);                                     \
+    }                                                                                             \
+    static inline plain owl_##name##_load_acquire(const cell *w)                                  \
+    {                                                                                             \
+        return atomic_load_explicit(w, memory_order_acquire);                                     \
+    }                                                                                             \
+    static inline void owl_##name##_store_relaxed(cell *w, plain v)                               \
+    {                                                                                             \
+        atomic_store_explicit(w, v, memory_order_relaxed);                                        \
+    }                                                                                             \
+    static inline void owl_##name##_store_release(cell *w, plain v)                               \
+    {                                                                                             \
+        atomic_store_explicit(w, v, memory_order_release);                                        \
+    }                                                                                             \
+    static inline bool owl_##name##_cas(cell *w, plain from, plain to)                            \
+    {                                                                                             \
+        return atomic_compare_exchange_strong_explicit(w, &from, to, memory_order_acq_rel,        \
+                                                       memory_order_acquire);                     \
+    }                                                                                             \
+    static inline plain owl_##name##_swap(cell *w, plain to)                                      \
+    {                                                                                             \
+        return atomic_exchange_explicit(w, to, memory_order_acq_rel);                             \
+    }
+
+OWL_ATOMIC_DEFINE(word, owl_word, uintptr_t)
+OWL_ATOMIC_DEFINE(u32, owl_u32, uint32_t)
+
+static inline void owl_cpu_relax(void)
+{
+}
+
+#else
+
+#include <ck_pr.h>
+
+typedef uint64_t owl_word;
+typedef uint32_t owl_u32;
+
+_Static_assert(sizeof(uintptr_t) == sizeof(uint64_t), "owlalloc wants 64-bit pointers");
+
+#define OWL_ATOMIC_DEFINE(name, cell, plain, bits)                                                \
+    static inline plain owl_##name##_load_relaxed(const cell *w)                                  \
+    {                                                                                             \
+        return ck_pr_load_##bits(w);                                                              \
+    }                                                                                             \
+    static inline plain owl_##name##_load_acquire(const cell *w)                                  \
+    {                                                                                             \
+        plain v = ck_pr_load_##bits(w);                                                           \
+        ck_pr_fence_acquire();                                                                    \
+        return v;                                                                                 \
+    }                                                                                             \
+    static inline void owl_##name##_store_relaxed(cell *w, plain v)                               \
+    {                                                                                             \
+        ck_pr_store_##bits(w, v);                                                                 \
+    }                                                                                             \
+    static inline void owl_##name##_store_release(cell *w, plain v)                               \
+    {                                                                                             \
+        ck_pr_fence_release();                                                                    \
+        ck_pr_store_##bits(w, v);                                                                 \
+    }                                                                                             \
+    static inline bool owl_##name##_cas(cell *w, plain from, plain to)                            \
+    {                                                                                             \
+        ck_pr_fence_release();                                                                    \
+        bool done = ck_pr_cas_##bits(w, from, to);                                                \
+        ck_pr_fence_acquire();                                                                    \
+        return done;                                                                              \
+    }                                                                                             \
+    static inline plain owl_##name##_swap(cell *w, plain to)                                      \
+    {                                                                                             \
+        ck_pr_fence_release();                                                                    \
+        plain v = ck_pr_fas_##bits(w, to);                                                        \
+        ck_pr_fence_acquire();                                                                    \
+        return v;                                                                                 \
+    }
+
+OWL_ATOMIC_DEFINE(word, owl_word, uintptr_t, 64)
+OWL_ATOMIC_DEFINE(u32, owl_u32, uint32_t, 32)
+
+static inline void owl_cpu_relax(void)
+{
+    ck_pr_stall();
+}
+
+#endif
+#endif

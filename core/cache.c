@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cache.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "os.h"
+
+struct owl_cache owl_cache_none, owl_cache_gone;
+__thread struct owl_cache *owl_cache_self __attribute__((tls_model("initial-exec"))) =
+    &owl_cache_none;
+
+/* Caches are carved from mappings that are never given up: a stale pointer to one stays a pointer
+ * to a cache. The lock guards all fields. */
+static struct {
+    struct owl_lock lock;
+    bool ready;             /* the allocator is set up */
+    pthread_key_t key;      /* its destructor ends a thread's cache */
+    struct owl_cache *all;  /* every cache ever made, the newest first */
+    struct owl_cache *idle; /* those without a thread */
+    char *fresh, *end;      /* room for more caches */
+} caches;
+
+static void thread_ends(void *cache);
+
+/* The very first call, from whichever thread, maybe before any constructor. */
+static void set_up(void)
+{
+    owl_os_init();
+    owl_page_map.secret = owl_os.secret();
+    pthread_key_create(&caches.key, thread_ends);
+    caches.ready = true;
+}
+
+static struct owl_cache *carve_cache(void)
+{
+    if ((size_t)(caches.end - caches.fresh) < sizeof(struct owl_cache)) {
+        char *p = owl_os.map(OWL_GRANULE);
+        if (p == NULL)
+            return NULL;
+        caches.fresh = p;
+        caches.end = p + OWL_GRANULE;
+    }
+    struct owl_cache *c = (struct owl_cache *)caches.fresh;
+    caches.fresh += sizeof *c;
+    c->next = caches.all;
+    caches.all = c;
+    return c;
+}
+
+struct owl_cache *owl_cache_get(void)
+{
+    struct owl_cache *c = owl_cache_self;
+    if (c != &owl_cache_none)
+        return c != &owl_cache_gone ? c : NULL;
+
+    owl_lock(&caches.lock);
+    if (!caches.ready)
+        set_up();
+    c = caches.idle;
+    if (c != NULL)
+        caches.idle = c->next_idle;
+    else
+        c = carve_cache();
+    owl_unlock(&caches.lock);
+    if (c == NULL)
+        return NULL;
+    owl_cache_self = c;
+    /* Last: it may allocate. */
+    pthread_setspecific(caches.key, c);
+    return c;
+}
+
+/* Doubles the class's magazines, as far as they may grow. The magazines are empty, or room is
+ * reckoned anew by the caller. */
+static void grow_limit(struct owl_magazine *m, unsigned class)
+{
+    const struct owl_class *k = &owl_classes[class];
+    int32_t limit = m->limit == 0 ? k->first : 2 * m->limit;
+    m->limit = limit < k->magazine ? limit : k->magazine;
+}
+
+void *owl_cache_refill(struct owl_cache *c, unsigned class)
+{
+    struct owl_magazine *m = &c->magazines[class];
+    struct owl_cold_magazine *cold = &c->cold[class];
+    if (cold->blocks != NULL) {
+        m->hot = cold->blocks;
+        m->room = m->limit - cold->count;
+        cold->blocks = NULL;
+        cold->count = 0;
+    } else {
+        grow_limit(m, class);
+        m->room = m->limit - (int32_t)owl_slab_take(&c->owner, class, (unsigned)m->limit, &m->hot);
+    }
+    return owl_cache_pop(c, class);
+}
+
+void owl_cache_push_full(struct owl_cache *c, unsigned class, struct owl_block *b)
+{
+    struct owl_magazine *m = &c->magazines[class];
+    struct owl_cold_magazine *cold = &c->cold[class];
+    struct owl_block *surplus = cold->blocks;
+    cold->blocks = m->hot;
+    cold->count = m->hot != NULL ? m->limit : 0;
+    if (surplus != NULL || m->limit == 0)
+        grow_limit(m, class);
+    owl_block_link(b, NULL);
+    m->hot = b;
+    m->room = m->limit - 1;
+    owl_slab_give(surplus);
+}
+
+static void flush_remote(struct owl_remote *r)
+{
+    struct owl_block *list = r->blocks;
+    r->blocks = NULL;
+    r->count = 0;
+    r->bytes = 0;
+    owl_slab_give(list);
+}
+
+/* Owners lie sizeof(struct owl_cache) apart, more than 4 KiB. */
+static struct owl_remote *remote_for(struct owl_cache *c, const struct owl_owner *owner)
+{
+    return &c->remote[((uintptr_t)owner >> 12) & (OWL_REMOTE_OWNERS - 1)];
+}
+
+void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct owl_block *b,
+                           size_t bytes)
+{
+    struct owl_remote *r = remote_for(c, owner);
+    if (r->owner != owner) {
+        flush_remote(r);
+        r->owner = owner;
+    }
+    owl_block_link(b, r->blocks);
+    r->blocks = b;
+    r->count++;
+    r->bytes += (uint32_t)bytes;
+    if (r->count >= OWL_REMOTE_BLOCKS || r->bytes >= OWL_REMOTE_BYTES)
+        flush_remote(r);
+}
+
+void owl_cache_flush(struct owl_cache *c)
+{
+    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
+        flush_remote(&c->remote[i]);
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        struct owl_magazine *m = &c->magazines[class];
+        struct owl_cold_magazine *cold = &c->cold[class];
+        struct owl_block *hot = m->hot;
+        struct owl_block *cool = cold->blocks;
+        m->hot = NULL;
+        m->room = m->limit;
+        cold->blocks = NULL;
+        cold->count = 0;
+        owl_slab_give(hot);
+        owl_slab_give(cool);
+    }
+}
+
+/* The destructor of the thread's key. From here on the thread, whose other destructors may still
+ * call, is served without a cache. */
+static void thread_ends(void *cache)
+{
+    struct owl_cache *c = cache;
+    owl_cache_self = &owl_cache_gone;
+    owl_cache_flush(c);
+    owl_slab_abandon(&c->owner);
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        c->magazines[class] = (struct owl_magazine){NULL, 0, 0};
+    owl_lock(&caches.lock);
+    c->next_idle = caches.idle;
+    caches.idle = c;
+    owl_unlock(&caches.lock);
+}
+
+void *owl_cache_take_uncached(unsigned class)
+{
+    struct owl_block *b = NULL;
+    if (owl_slab_take(&owl_orphans, class, 1, &b) == 0)
+        return NULL;
+    b->mark = 0;
+    return b;
+}
+
+void owl_cache_each(void (*visit)(struct owl_owner *o, struct owl_cache *c, void *context),
+                    void *context)
+{
+    owl_lock(&caches.lock);
+    struct owl_cache *all = caches.all;
+    owl_unlock(&caches.lock);
+    for (struct owl_cache *c = all; c != NULL; c = c->next)
+        visit(&c->owner, c, context);
+    visit(&owl_orphans, NULL, context);
+}
+
+void owl_cache_count(const struct owl_cache *c, size_t *blocks, size_t *bytes)
+{
+    *blocks = 0;
+    *bytes = 0;
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        const struct owl_magazine *m = &c->magazines[class];
+        int32_t n = m->limit - m->room + c->cold[class].count;
+        if (n > 0) {
+            *blocks += (size_t)n;
+            *bytes += (size_t)n * owl_classes[class].size;
+        }
+    }
+    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {
+        *blocks += c->remote[i].count;
+        *bytes += c->remote[i].bytes;
+    }
+}
+
+static bool list_is_valid(const struct owl_block *list, int64_t count)
+{
+    for (const struct owl_block *b = list; b != NULL; b = b->next, count--)
+        if (!owl_block_is_marked(b) || count == 0)
+            return false;
+    return count == 0;
+}
+
+bool owl_cache_is_valid(const struct owl_cache *c)
+{
+    bool valid = true;
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        const struct owl_magazine *m = &c->magazines[class];
+        valid = valid && m->room >= 0 && list_is_valid(m->hot, m->limit - m->room) &&
+                list_is_valid(c->cold[class].blocks, c->cold[class].count);
+    }
+    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
+        valid = valid && list_is_valid(c->remote[i].blocks, c->remote[i].count);
+    return valid;
+}
+
+/* In the order of lock.h's ranks: the list, every owner, the orphans. */
+void owl_cache_fork_prepare(void)
+{
+    owl_lock(&caches.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_lock(&c->owner.lock);
+    owl_lock(&owl_orphans.lock);
+}
+
+void owl_cache_fork_parent(void)
+{
+    owl_unlock(&owl_orphans.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_unlock(&c->owner.lock);
+    owl_unlock(&caches.lock);
+}
+
+void owl_cache_fork_child(void)
+{
+    owl_lock_reset(&owl_orphans.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_lock_reset(&c->owner.lock);
+    owl_lock_reset(&caches.lock);
+}

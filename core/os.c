@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#define _GNU_SOURCE /* mremap */
+#include "os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static void *os_mmap(size_t bytes, int prot, int flags)
+{
+    void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static void *os_reserve(size_t bytes)
+{
+    return os_mmap(bytes, PROT_NONE, MAP_NORESERVE);
+}
+
+static int os_commit(void *start, size_t bytes)
+{
+    return mprotect(start, bytes, PROT_READ | PROT_WRITE);
+}
+
+/* MADV_DONTNEED and not MADV_FREE: people read RSS, and lazily freed pages look like a leak. */
+static int os_purge(void *start, size_t bytes)
+{
+    return madvise(start, bytes, MADV_DONTNEED);
+}
+
+static void *os_map(size_t bytes)
+{
+    return os_mmap(bytes, PROT_READ | PROT_WRITE, 0);
+}
+
+static void *os_remap(void *start, size_t bytes, size_t new_bytes)
+{
+    void *p = mremap(start, bytes, new_bytes, MREMAP_MAYMOVE);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static int os_unmap(void *start, size_t bytes)
+{
+    return munmap(start, bytes);
+}
+
+static void os_wait(owl_u32 *word, uint32_t value)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void os_wake(owl_u32 *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static size_t os_address_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    return r.rlim_cur;
+}
+
+/* The kernel gives each process 16 random bytes, without a call. */
+static uint64_t os_secret(void)
+{
+    uint64_t secret = 0;
+    const void *random = (const void *)getauxval(AT_RANDOM);
+    if (random != NULL) {
+        memcpy(&secret, random, sizeof secret);
+    } else {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        secret = (uint64_t)now.tv_nsec * 0x9e3779b97f4a7c15u ^ (uintptr_t)&secret;
+    }
+    return secret;
+}
+
+static void os_message(const char *text, size_t bytes)
+{
+    while (bytes > 0) {
+        ssize_t n = write(STDERR_FILENO, text, bytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        text += n;
+        bytes -= (size_t)n;
+    }
+}
+
+struct owl_os owl_os = {
+    .page = 0,
+    .reserve = os_reserve,
+    .commit = os_commit,
+    .purge = os_purge,
+    .map = os_map,
+    .remap = os_remap,
+    .unmap = os_unmap,
+    .wait = os_wait,
+    .wake = os_wake,
+    .address_limit = os_address_limit,
+    .secret = os_secret,
+    .message = os_message,
+};
+
+void owl_os_init(void)
+{
+    owl_os.page = (size_t)sysconf(_SC_PAGESIZE);
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "pool.h"
+
+#include "check.h"
+#include "lock.h"
+#include "os.h"
+
+#define ORDERS (OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT + 1)
+
+enum state { DIRTY, CLEAN, STATES };
+
+static const uint8_t kind_of[STATES] = {[DIRTY] = OWL_KIND_DIRTY, [CLEAN] = OWL_KIND_CLEAN};
+
+struct list {
+    struct owl_span *first, *last; /* newest, oldest */
+};
+
+static struct {
+    struct owl_lock lock;
+    struct list lists[STATES][ORDERS];
+    uint64_t filled[STATES];  /* bit o: lists[][o] is not empty */
+    size_t granules[STATES];  /* in all lists of the state */
+    size_t used;              /* granules */
+} pool;
+
+_Static_assert(ORDERS <= 64, "a bit for each order");
+
+static unsigned log2_floor(size_t n)
+{
+    return 63 - (unsigned)__builtin_clzl(n);
+}
+
+static unsigned log2_ceil(size_t n)
+{
+    return n <= 1 ? 0 : log2_floor(n - 1) + 1;
+}
+
+static void list_add(enum state state, struct owl_span *s, unsigned order)
+{
+    struct list *l = &pool.lists[state][order];
+    s->kind = kind_of[state];
+    s->order = (uint8_t)order;
+    s->previous = NULL;
+    s->next = l->first;
+    if (l->first != NULL)
+        l->first->previous = s;
+    else
+        l->last = s;
+    l->first = s;
+    pool.filled[state] |= (uint64_t)1 << order;
+    pool.granules[state] += (size_t)1 << order;
+}
+
+static void list_remove(enum state state, struct owl_span *s)
+{
+    struct list *l = &pool.lists[state][s->order];
+    if (s->previous != NULL)
+        s->previous->next = s->next;
+    else
+        l->first = s->next;
+    if (s->next != NULL)
+        s->next->previous = s->previous;
+    else
+        l->last = s->previous;
+    if (l->first == NULL)
+        pool.filled[state] &= ~((uint64_t)1 << s->order);
+    pool.granules[state] -= (size_t)1 << s->order;
+    s->kind = OWL_KIND_NONE;
+}
+
+/* Adds one aligned span and joins it with its buddies as far as they are free. */
+static void add_joined(enum state state, unsigned range, size_t index, unsigned order)
+{
+    struct owl_range *r = &owl_ranges[range];
+    while (order + 1 < ORDERS) {
+        size_t buddy = index ^ ((size_t)1 << order);
+        if (buddy + ((size_t)1 << order) > r->top)
+            break;
+        struct owl_span *b = &r->map[buddy];
+        if (b->kind != kind_of[state] || b->order != order)
+            break;
+        list_remove(state, b);
+        index &= ~((size_t)1 << order);
+        order++;
+    }
+    r->map[index].range = (uint8_t)range;
+    list_add(state, &r->map[index], order);
+}
+
+/* Adds any run of granules, as the largest aligned spans that it is made of. */
+static void add_run(enum state state, unsigned range, size_t index, size_t granules)
+{
+    while (granules > 0) {
+        unsigned order = log2_floor(granules);
+        if (index != 0 && (unsigned)__builtin_ctzl(index) < order)
+            order = (unsigned)__builtin_ctzl(index);
+        add_joined(state, range, index, order);
+        index += (size_t)1 << order;
+        granules -= (size_t)1 << order;
+    }
+}
+
+/* Takes the first `granules` of a free span out of its list; the rest stays free. */
+static struct owl_span *carve(enum state state, struct owl_span *s, size_t granules)
+{
+    size_t whole = (size_t)1 << s->order;
+    size_t index = owl_span_index(s);
+    list_remove(state, s);
+    if (granules < whole)
+        add_run(state, s->range, index + granules, whole - granules);
+    return s;
+}
+
+static struct owl_span *take_free(enum state state, size_t granules, unsigned order)
+{
+    uint64_t fit = order < 64 ? pool.filled[state] & ~(((uint64_t)1 << order) - 1) : 0;
+    if (fit == 0)
+        return NULL;
+    return carve(state, pool.lists[state][__builtin_ctzl(fit)].first, granules);
+}
+
+/* Makes at least 2^order aligned granules above the top of a range free. */
+static bool grow_range(unsigned number, unsigned order)
+{
+    struct owl_range *r = &owl_ranges[number];
+    size_t length = (size_t)1 << order;
+    size_t start = owl_round_up(r->top, length);
+    size_t end = start + length;
+    if (end - r->top < OWL_GROW_GRANULES && r->top + OWL_GROW_GRANULES <= r->granules)
+        end = owl_round_up(end, OWL_GROW_GRANULES);
+    if (end > r->granules || owl_range_commit(number, end) != 0)
+        return false;
+    size_t from = r->top;
+    r->top = end;
+    add_run(CLEAN, number, from, end - from);
+    return true;
+}
+
+static bool grow(unsigned order)
+{
+    unsigned count = owl_u32_load_relaxed(&owl_range_count);
+    for (unsigned i = 0; i < count; i++)
+        if (grow_range(i, order))
+            return true;
+    int added = owl_range_add((size_t)1 << order);
+    return added >= 0 && grow_range((unsigned)added, order);
+}
+
+/* Purges one span: the oldest of the largest. False: there is none, or the system refuses. */
+static bool purge_one(void)
+{
+    if (pool.filled[DIRTY] == 0)
+        return false;
+    unsigned order = log2_floor(pool.filled[DIRTY]);
+    struct owl_span *s = pool.lists[DIRTY][order].last;
+    if (owl_os.purge((void *)owl_span_address(s), OWL_GRANULE << order) != 0)
+        return false;
+    list_remove(DIRTY, s);
+    add_joined(CLEAN, s->range, owl_span_index(s), order);
+    return true;
+}
+
+static size_t purge_down_to(size_t granules)
+{
+    size_t before = pool.granules[DIRTY];
+    while (pool.granules[DIRTY] > granules && purge_one())
+        continue;
+    return before - pool.granules[DIRTY];
+}
+
+/* Dirty memory is reused first; fresh address space is next; at the last the dirty memory is
+ * purged, so that it joins the clean memory around it. */
+static struct owl_span *take_locked(size_t granules, unsigned order, bool *zero)
+{
+    struct owl_span *s = take_free(DIRTY, granules, order);
+    *zero = s == NULL;
+    if (s == NULL)
+        s = take_free(CLEAN, granules, order);
+    if (s == NULL && (grow(order) || purge_down_to(0) > 0))
+        s = take_free(CLEAN, granules, order);
+    return s;
+}
+
+struct owl_span *owl_pool_take(size_t granules, unsigned align_order, bool *zero)
+{
+    unsigned order = log2_ceil(granules);
+    if (order < align_order)
+        order = align_order;
+    if (order >= ORDERS)
+        return NULL;
+    owl_lock(&pool.lock);
+    struct owl_span *s = take_locked(granules, order, zero);
+    if (s != NULL)
+        pool.used += granules;
+    owl_unlock(&pool.lock);
+    if (s != NULL) {
+        s->start = owl_span_address(s);
+        s->granules = granules;
+    }
+    return s;
+}
+
+void owl_pool_give(struct owl_span *s, size_t granules)
+{
+    unsigned range = s->range;
+    size_t index = owl_span_index(s);
+    owl_lock(&pool.lock);
+    s->kind = OWL_KIND_NONE;
+    pool.used -= granules;
+    add_run(DIRTY, range, index, granules);
+    size_t bound = pool.used / OWL_DIRTY_SHARE;
+    if (bound < OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT)
+        bound = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT;
+    if (pool.granules[DIRTY] > bound)
+        purge_down_to(bound - bound / 4);
+    owl_unlock(&pool.lock);
+}
+
+/* The free span that begins at granule `index`, if one does. */
+static struct owl_span *free_at(const struct owl_range *r, size_t index)
+{
+    struct owl_span *s = &r->map[index];
+    bool found = index < r->top && (s->kind == OWL_KIND_DIRTY || s->kind == OWL_KIND_CLEAN);
+    return found ? s : NULL;
+}
+
+bool owl_pool_extend(struct owl_span *s, size_t granules)
+{
+    const struct owl_range *r = &owl_ranges[s->range];
+    size_t first = owl_span_index(s) + s->granules;
+    size_t end = owl_span_index(s) + granules;
+    owl_lock(&pool.lock);
+    size_t reached = first;
+    while (reached < end) {
+        const struct owl_span *f = free_at(r, reached);
+        if (f == NULL)
+            break;
+        reached += (size_t)1 << f->order;
+    }
+    bool enough = reached >= end;
+    for (size_t at = first; enough && at < end;) {
+        struct owl_span *f = free_at(r, at);
+        size_t length = (size_t)1 << f->order;
+        carve(f->kind == OWL_KIND_DIRTY ? DIRTY : CLEAN, f, length < end - at ? length : end - at);
+        at += length;
+    }
+    if (enough) {
+        pool.used += end - first;
+        s->granules = granules;
+    }
+    owl_unlock(&pool.lock);
+    return enough;
+}
+
+size_t owl_pool_purge(size_t keep)
+{
+    owl_lock(&pool.lock);
+    size_t purged = purge_down_to(keep >> OWL_GRANULE_SHIFT);
+    owl_unlock(&pool.lock);
+    return purged << OWL_GRANULE_SHIFT;
+}
+
+struct owl_pool_counts owl_pool_count(void)
+{
+    owl_lock(&pool.lock);
+    struct owl_pool_counts c = {
+        .used = pool.used, .dirty = pool.granules[DIRTY], .clean = pool.granules[CLEAN]};
+    owl_unlock(&pool.lock);
+    return c;
+}
+
+static bool list_is_valid(enum state state, unsigned order, size_t *granules)
+{
+    const struct owl_span *previous = NULL;
+    for (const struct owl_span *s = pool.lists[state][order].first; s != NULL; s = s->next) {
+        const struct owl_range *r = &owl_ranges[s->range];
+        size_t index = owl_span_index(s);
+        size_t buddy = index ^ ((size_t)1 << order);
+        if (s->kind != kind_of[state] || s->order != order || s->previous != previous ||
+            index % ((size_t)1 << order) != 0 || index + ((size_t)1 << order) > r->top)
+            return false;
+        if (buddy + ((size_t)1 << order) <= r->top && r->map[buddy].kind == s->kind &&
+            r->map[buddy].order == order)
+            return false;
+        *granules += (size_t)1 << order;
+        previous = s;
+    }
+    return pool.lists[state][order].last == previous &&
+           (previous != NULL) == (pool.filled[state] >> order & 1);
+}
+
+bool owl_pool_is_valid(void)
+{
+    bool valid = true;
+    size_t found[STATES] = {0, 0};
+    size_t total = 0;
+    owl_lock(&pool.lock);
+    for (enum state state = 0; state < STATES; state++) {
+        for (unsigned order = 0; order < ORDERS; order++)
+            valid = valid && list_is_valid(state, order, &found[state]);
+        valid = valid && found[state] == pool.granules[state];
+    }
+    for (unsigned i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
+        total += owl_ranges[i].top;
+    valid = valid && total == pool.used + found[DIRTY] + found[CLEAN];
+    owl_unlock(&pool.lock);
+    return valid;
+}
+
+void owl_pool_fork_prepare(void)
+{
+    owl_lock(&pool.lock);
+}
+
+void owl_pool_fork_parent(void)
+{
+    owl_unlock(&pool.lock);
+}
+
+void owl_pool_fork_child(void)
+{
+    owl_lock_reset(&pool.lock);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "range.h"
+
+#include "os.h"
+
+struct owl_page_map owl_page_map;
+struct owl_range owl_ranges[OWL_RANGES];
+owl_u32 owl_range_count;
+
+enum { BITS_BYTES = OWL_SLAB_MAX_BLOCKS / 8 };
+
+/* Granules of all ranges begin at a multiple of this, so that huge pages can be had. */
+#define BASE_ALIGNMENT ((size_t)2 << 20)
+
+static size_t map_bytes(size_t granules)
+{
+    return owl_round_up(granules * sizeof(struct owl_span), OWL_GRANULE);
+}
+
+static size_t bits_bytes(size_t granules)
+{
+    return owl_round_up(granules * BITS_BYTES, OWL_GRANULE);
+}
+
+static size_t reservation_bytes(size_t granules)
+{
+    return map_bytes(granules) + bits_bytes(granules) + BASE_ALIGNMENT +
+           (granules << OWL_GRANULE_SHIFT);
+}
+
+/* Down the ladder: Valgrind, RLIMIT_AS and small address spaces refuse the upper rungs. A limit
+ * on the process is not ours to use up: its other mappings and stacks need room. */
+static void *reserve(size_t least, size_t *granules)
+{
+    size_t limit = owl_os.address_limit();
+    for (int shift = OWL_RANGE_MAX_SHIFT; shift >= OWL_RANGE_MIN_SHIFT; shift--) {
+        size_t n = (size_t)1 << (shift - OWL_GRANULE_SHIFT);
+        if (n < least)
+            break;
+        size_t bytes = reservation_bytes(n);
+        if (limit != SIZE_MAX && bytes > limit / OWL_RANGE_LIMIT_SHARE && n / 2 >= least &&
+            shift > OWL_RANGE_MIN_SHIFT)
+            continue;
+        void *p = owl_os.reserve(bytes);
+        if (p != NULL) {
+            *granules = n;
+            return p;
+        }
+    }
+    return NULL;
+}
+
+int owl_range_add(size_t least)
+{
+    uint32_t number = owl_u32_load_relaxed(&owl_range_count);
+    size_t granules;
+    if (number == OWL_RANGES)
+        return -1;
+    char *p = reserve(least, &granules);
+    if (p == NULL)
+        return -1;
+
+    struct owl_range *r = &owl_ranges[number];
+    r->reservation = p;
+    r->reserved = reservation_bytes(granules);
+    r->granules = granules;
+    r->map = (struct owl_span *)p;
+    r->bits = (uint64_t *)(p + map_bytes(granules));
+    r->base = owl_round_up((uintptr_t)p + map_bytes(granules) + bits_bytes(granules),
+                           BASE_ALIGNMENT);
+    if (number == 0) {
+        owl_page_map.base = r->base;
+        owl_page_map.map = r->map;
+    }
+    /* Pairs with the load in owl_span_of_further: who sees the number sees the range. */
+    owl_u32_store_release(&owl_range_count, number + 1);
+    return (int)number;
+}
+
+/* Commits the pages that hold bytes [from, to) of an array; what lies in a page with bytes below
+ * `from` is committed already. */
+static int commit_part(void *array, size_t from, size_t to)
+{
+    from = owl_round_up(from, owl_os.page);
+    to = owl_round_up(to, owl_os.page);
+    return from < to ? owl_os.commit((char *)array + from, to - from) : 0;
+}
+
+int owl_range_commit(unsigned number, size_t end)
+{
+    struct owl_range *r = &owl_ranges[number];
+    size_t from = owl_word_load_relaxed(&r->committed);
+    if (end <= from)
+        return 0;
+    size_t to = owl_round_up(end, OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT);
+    if (to > r->granules)
+        to = r->granules;
+    if (commit_part(r->map, from * sizeof(struct owl_span), to * sizeof(struct owl_span)) != 0 ||
+        commit_part(r->bits, from * BITS_BYTES, to * BITS_BYTES) != 0 ||
+        owl_os.commit((void *)(r->base + (from << OWL_GRANULE_SHIFT)),
+                      (to - from) << OWL_GRANULE_SHIFT) != 0)
+        return -1;
+    /* Nobody looks up an address above the old bound before the pool has handed it out; what
+     * carries the address from thread to thread carries the new bound along. */
+    owl_word_store_release(&r->committed, to);
+    if (number == 0)
+        owl_word_store_release(&owl_page_map.accessible, to << OWL_GRANULE_SHIFT);
+    return 0;
+}
+
+struct owl_span *owl_span_of_further(uintptr_t p)
+{
+    uint32_t count = owl_u32_load_acquire(&owl_range_count);
+    for (uint32_t i = 1; i < count; i++) {
+        size_t index = (p - owl_ranges[i].base) >> OWL_GRANULE_SHIFT;
+        if (p >= owl_ranges[i].base && index < owl_word_load_acquire(&owl_ranges[i].committed))
+            return &owl_ranges[i].map[index];
+    }
+    return NULL;
+}

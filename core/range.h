@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The reserved address range and the page map.
+ *
+ * A range is one reservation, of which memory is made accessible from the bottom up:
+ *
+ *    reservation
+ *    | page map           | free bits          | granules ...                             |
+ *    | one span each,     | OWL_SLAB_MAX_BLOCKS| 64 KiB each, the first aligned to 2 MiB   |
+ *    | 128 bytes          | bits each          |                                          |
+ *
+ * All metadata lies below the granules, out of the way of any block that overflows, and is
+ * resident only where granules are in use (1 % of them). There is one range to begin with, as
+ * large as the system gives; when it is used up, further ones are added, which are found by a
+ * search and so cost their users a little more.
+ *
+ * From an address to its granule's descriptor: subtract, compare, shift, index (owl_span_of).
+ *
+ * Who may do what: ranges are added and extended under the pool's lock. Look-ups take no lock: a
+ * range's fields are written before the release store of its `accessible` bytes, or, for further
+ * ranges, of the number of ranges.
+ */
+#ifndef OWL_CORE_RANGE_H
+#define OWL_CORE_RANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "atomic.h"
+#include "tune.h"
+
+enum owl_kind {
+    OWL_KIND_NONE,  /* never used, or inside a free or large span */
+    OWL_KIND_DIRTY, /* first granule of a free span whose pages may be resident */
+    OWL_KIND_CLEAN, /* first granule of a free span that reads as zero */
+    OWL_KIND_SLAB,  /* every granule of a slab */
+    OWL_KIND_LARGE, /* first granule of a large block */
+};
+
+/*
+ * The descriptor of a granule. A span is described by that of its first granule; a slab has the
+ * fields of the first line in all of them, so that a free needs no second look-up.
+ *
+ * The first line is read by every free, from every thread, and changes only when the span changes
+ * hands. The second belongs to whoever holds the lock of the structure that the span is in: the
+ * pool for a free span, the owner for a slab.
+ */
+struct owl_span {
+    owl_word owner;      /* slab: the address of the struct owl_owner; else 0 */
+    uint64_t reciprocal; /* slab: owl_class.reciprocal */
+    uintptr_t last;      /* slab: address of the last block */
+    uintptr_t start;     /* slab, large: address of the first byte */
+    size_t bytes;        /* slab: size of a block; large: usable size */
+    size_t granules;     /* slab, large: length of the span */
+    uint8_t kind;        /* enum owl_kind */
+    uint8_t class;       /* slab */
+    uint8_t order;       /* free span: it has 2^order granules */
+    uint8_t range;       /* whose range this is */
+    uint32_t unused[3];
+
+    struct owl_span *next, *previous; /* in a list of the pool or of an owner */
+    uint32_t free_blocks;             /* slab: number of ones in its free bits */
+    uint32_t first_word;              /* slab: no free bit is below this word */
+    uint64_t unused2[5];
+};
+
+_Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
+
+struct owl_range {
+    uintptr_t base;        /* of granule 0 */
+    struct owl_span *map;  /* of granule 0 */
+    uint64_t *bits;        /* free bits of granule 0 */
+    size_t granules;       /* that fit the reservation */
+    size_t top;            /* granules below this were handed to the pool */
+    owl_word committed;    /* granules below this may be touched, and their metadata */
+    void *reservation;
+    size_t reserved;       /* bytes */
+};
+
+/*
+ * What the fast paths read, in one cache line that is hardly ever written: the first range, and
+ * the secret that marks free blocks. An address belongs to the range if its distance from the base
+ * is below `accessible`, which only grows.
+ */
+struct owl_page_map {
+    uintptr_t base;
+    struct owl_span *map;
+    owl_word accessible; /* bytes */
+    uintptr_t secret;
+} __attribute__((aligned(OWL_CACHE_LINE)));
+
+extern struct owl_page_map owl_page_map;
+extern struct owl_range owl_ranges[OWL_RANGES];
+extern owl_u32 owl_range_count;
+
+/* The slow half of owl_span_of. */
+struct owl_span *owl_span_of_further(uintptr_t p);
+
+/* The descriptor of p's granule; NULL if p is in no accessible part of any range. */
+static inline struct owl_span *owl_span_of(const void *p)
+{
+    uintptr_t distance = (uintptr_t)p - owl_page_map.base;
+    if (__builtin_expect(distance < owl_word_load_relaxed(&owl_page_map.accessible), 1))
+        return &owl_page_map.map[distance >> OWL_GRANULE_SHIFT];
+    return owl_span_of_further((uintptr_t)p);
+}
+
+/* Number of a span's first granule in its range, and its address. */
+static inline size_t owl_span_index(const struct owl_span *s)
+{
+    return (size_t)(s - owl_ranges[s->range].map);
+}
+
+static inline uintptr_t owl_span_address(const struct owl_span *s)
+{
+    return owl_ranges[s->range].base + (owl_span_index(s) << OWL_GRANULE_SHIFT);
+}
+
+/* The free bits of a slab. */
+static inline uint64_t *owl_span_bits(const struct owl_span *s)
+{
+    return owl_ranges[s->range].bits + owl_span_index(s) * (OWL_SLAB_MAX_BLOCKS / 64);
+}
+
+/* Reserves a further range in which `granules` fit (the first one: the page map is set up too).
+ * Its number, or -1: no address space. */
+int owl_range_add(size_t granules);
+
+/* Makes granules below `end` of range r accessible. 0, or -1: refused, nothing changed. */
+int owl_range_commit(unsigned r, size_t end);
+
+#endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "slab.h"
+
+#include <string.h>
+
+#include "pool.h"
+
+struct owl_owner owl_orphans;
+
+void owl_block_report(const struct owl_block *b)
+{
+    const struct owl_span *s = owl_span_of(b);
+    owl_report(OWL_FAULT_OVERWRITTEN, b, s != NULL ? s->bytes : 0);
+}
+
+static uintptr_t owner_word(const struct owl_owner *o)
+{
+    return (uintptr_t)o;
+}
+
+/* The list that a slab belongs in. */
+static struct owl_span **list_for(struct owl_owner *o, const struct owl_span *s)
+{
+    return s->free_blocks > 0 ? &o->with_free[s->class] : &o->full;
+}
+
+static void list_add(struct owl_span **list, struct owl_span *s)
+{
+    s->previous = NULL;
+    s->next = *list;
+    if (*list != NULL)
+        (*list)->previous = s;
+    *list = s;
+}
+
+static void list_remove(struct owl_span **list, struct owl_span *s)
+{
+    if (s->previous != NULL)
+        s->previous->next = s->next;
+    else
+        *list = s->next;
+    if (s->next != NULL)
+        s->next->previous = s->previous;
+}
+
+/* Writes the owner into every granule's descriptor. Relaxed: see the proof in slab.h. */
+static void set_owner(struct owl_span *s, uintptr_t owner)
+{
+    for (size_t i = 0; i < s->granules; i++)
+        owl_word_store_relaxed(&s[i].owner, owner);
+}
+
+/* A fresh slab: all blocks at home. */
+static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
+{
+    const struct owl_class *c = &owl_classes[class];
+    size_t granules = (size_t)1 << c->order;
+    bool zero;
+    struct owl_span *s = owl_pool_take(granules, c->order, &zero);
+    if (s == NULL)
+        return NULL;
+    for (size_t i = 0; i < granules; i++) {
+        s[i].kind = OWL_KIND_SLAB;
+        s[i].class = (uint8_t)class;
+        s[i].range = s->range;
+        s[i].start = s->start;
+        s[i].last = s->start + (c->blocks - 1) * (uintptr_t)c->size;
+        s[i].bytes = c->size;
+        s[i].granules = granules;
+        s[i].reciprocal = c->reciprocal;
+    }
+    uint64_t *bits = owl_span_bits(s);
+    memset(bits, 0xff, c->blocks / 64 * 8);
+    if (c->blocks % 64 != 0)
+        bits[c->blocks / 64] = ((uint64_t)1 << c->blocks % 64) - 1;
+    s->free_blocks = c->blocks;
+    s->first_word = 0;
+    set_owner(s, owner_word(me));
+    list_add(&me->with_free[class], s);
+    me->slabs++;
+    return s;
+}
+
+/* All blocks are at home: the slab ends. The owner's lock is held. */
+static void end_slab(struct owl_owner *o, struct owl_span *s)
+{
+    list_remove(&o->with_free[s->class], s);
+    o->slabs--;
+    set_owner(s, 0);
+    for (size_t i = 0; i < s->granules; i++)
+        s[i].kind = OWL_KIND_NONE;
+    owl_pool_give(s, s->granules);
+}
+
+/* From one owner to another; both locks are held. */
+static void move_slab(struct owl_owner *from, struct owl_owner *to, struct owl_span *s)
+{
+    list_remove(list_for(from, s), s);
+    from->slabs--;
+    set_owner(s, owner_word(to));
+    list_add(list_for(to, s), s);
+    to->slabs++;
+}
+
+/* An orphan with free blocks of the class changes hands. */
+static struct owl_span *adopt(struct owl_owner *me, unsigned class)
+{
+    if (me == &owl_orphans)
+        return NULL;
+    owl_lock(&owl_orphans.lock);
+    struct owl_span *s = owl_orphans.with_free[class];
+    if (s != NULL)
+        move_slab(&owl_orphans, me, s);
+    owl_unlock(&owl_orphans.lock);
+    return s;
+}
+
+/* Appends up to `want` free blocks to the list that ends in *tail, lowest address first. */
+static unsigned take_bits(struct owl_span *s, unsigned want, struct owl_block **head,
+                          struct owl_block **tail)
+{
+    uint64_t *bits = owl_span_bits(s);
+    unsigned taken = 0;
+    unsigned word = s->first_word;
+    if (want > s->free_blocks)
+        want = s->free_blocks;
+    while (taken < want) {
+        uint64_t ones = bits[word];
+        for (; ones != 0 && taken < want; taken++) {
+            unsigned number = word * 64 + (unsigned)__builtin_ctzl(ones);
+            struct owl_block *b = (struct owl_block *)(s->start + (uintptr_t)number * s->bytes);
+            ones &= ones - 1;
+            if (*tail != NULL)
+                owl_block_link(*tail, b);
+            else
+                *head = b;
+            *tail = b;
+        }
+        bits[word] = ones;
+        if (ones == 0)
+            word++;
+    }
+    s->first_word = word;
+    s->free_blocks -= taken;
+    return taken;
+}
+
+unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, struct owl_block **list)
+{
+    unsigned taken = 0;
+    struct owl_block *tail = NULL;
+    owl_lock(&me->lock);
+    while (taken < want) {
+        struct owl_span *s = me->with_free[class];
+        /* Nothing new is fetched for the rest of a magazine. */
+        if (s == NULL && taken > 0)
+            break;
+        if (s == NULL)
+            s = adopt(me, class);
+        if (s == NULL)
+            s = make_slab(me, class);
+        if (s == NULL)
+            break;
+        taken += take_bits(s, want - taken, list, &tail);
+        if (s->free_blocks == 0) {
+            list_remove(&me->with_free[class], s);
+            list_add(&me->full, s);
+        }
+    }
+    owl_unlock(&me->lock);
+    if (taken > 0)
+        owl_block_link(tail, NULL);
+    return taken;
+}
+
+/* One block comes home. The lock of o, who owns s, is held. */
+static void give_one(struct owl_owner *o, struct owl_span *head, struct owl_block *b)
+{
+    uint64_t *bits = owl_span_bits(head);
+    unsigned number =
+        (unsigned)(((unsigned __int128)((uintptr_t)b - head->start) * head->reciprocal) >> 64);
+    unsigned word = number / 64;
+    uint64_t bit = (uint64_t)1 << number % 64;
+    if (bits[word] & bit)
+        owl_report(OWL_FAULT_DOUBLE, b, head->bytes);
+    bits[word] |= bit;
+    if (word < head->first_word)
+        head->first_word = word;
+    if (head->free_blocks++ == 0) {
+        list_remove(&o->full, head);
+        list_add(&o->with_free[head->class], head);
+        head->first_word = word;
+    }
+    if (head->free_blocks == owl_classes[head->class].blocks)
+        end_slab(o, head);
+}
+
+/* Brings home the blocks of the list whose slabs belong to o; the others are returned. They are
+ * many only in theory: a slab changes hands while its blocks are on the way. */
+static struct owl_block *give_to(struct owl_owner *o, struct owl_block *list)
+{
+    struct owl_block *others = NULL;
+    owl_lock(&o->lock);
+    while (list != NULL) {
+        struct owl_block *b = list;
+        struct owl_span *s = owl_span_of(b);
+        list = owl_block_next(b);
+        if (owl_word_load_relaxed(&s->owner) == owner_word(o)) {
+            struct owl_span *head = owl_span_of((void *)s->start);
+            give_one(o, head, b);
+        } else {
+            owl_block_link(b, others);
+            others = b;
+        }
+    }
+    owl_unlock(&o->lock);
+    return others;
+}
+
+void owl_slab_give(struct owl_block *list)
+{
+    while (list != NULL) {
+        uintptr_t owner = owl_word_load_relaxed(&owl_span_of(list)->owner);
+        if (owner == 0)
+            owl_report(OWL_FAULT_DOUBLE, list, 0);
+        list = give_to((struct owl_owner *)owner, list);
+    }
+}
+
+void owl_slab_abandon(struct owl_owner *me)
+{
+    owl_lock(&me->lock);
+    if (me->slabs > 0) {
+        owl_lock(&owl_orphans.lock);
+        while (me->full != NULL)
+            move_slab(me, &owl_orphans, me->full);
+        for (unsigned class = 0; class < OWL_CLASSES; class++)
+            while (me->with_free[class] != NULL)
+                move_slab(me, &owl_orphans, me->with_free[class]);
+        owl_unlock(&owl_orphans.lock);
+    }
+    owl_unlock(&me->lock);
+}
+
+uintptr_t owl_slab_block(const struct owl_span *s, const void *p, bool *home)
+{
+    const struct owl_span *head = owl_span_of((void *)s->start);
+    unsigned number =
+        (unsigned)(((unsigned __int128)((uintptr_t)p - s->start) * s->reciprocal) >> 64);
+    *home = number >= owl_classes[s->class].blocks ||
+            (owl_span_bits(head)[number / 64] >> number % 64 & 1);
+    return s->start + (uintptr_t)number * s->bytes;
+}
+
+static void count_list(const struct owl_span *list, struct owl_slab_counts *counts)
+{
+    for (const struct owl_span *s = list; s != NULL; s = s->next) {
+        size_t out = owl_classes[s->class].blocks - s->free_blocks;
+        counts->slabs++;
+        counts->granules += s->granules;
+        counts->blocks_out += out;
+        counts->bytes_out += out * s->bytes;
+    }
+}
+
+void owl_slab_count(struct owl_owner *o, struct owl_slab_counts *counts)
+{
+    owl_lock(&o->lock);
+    count_list(o->full, counts);
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        count_list(o->with_free[class], counts);
+    owl_unlock(&o->lock);
+}
+
+static bool slab_is_valid(const struct owl_owner *o, const struct owl_span *s)
+{
+    const struct owl_class *c = &owl_classes[s->class];
+    const uint64_t *bits = owl_span_bits(s);
+    unsigned ones = 0;
+    for (unsigned word = 0; word < (c->blocks + 63u) / 64; word++) {
+        if (word < s->first_word && bits[word] != 0)
+            return false;
+        ones += (unsigned)__builtin_popcountl(bits[word]);
+    }
+    for (size_t i = 0; i < s->granules; i++)
+        if (owl_word_load_relaxed(&s[i].owner) != owner_word(o) || s[i].kind != OWL_KIND_SLAB ||
+            s[i].start != s->start || s[i].class != s->class)
+            return false;
+    return ones == s->free_blocks && ones < c->blocks && s->bytes == c->size;
+}
+
+/* class: of all slabs in the list; OWL_CLASSES: full slabs of any class. */
+static bool list_is_valid(const struct owl_owner *o, const struct owl_span *list, unsigned class,
+                          size_t *slabs)
+{
+    const struct owl_span *previous = NULL;
+    for (const struct owl_span *s = list; s != NULL; previous = s, s = s->next, ++*slabs)
+        if (s->previous != previous || !slab_is_valid(o, s) ||
+            (class == OWL_CLASSES ? s->free_blocks != 0
+                                  : s->free_blocks == 0 || s->class != class))
+            return false;
+    return true;
+}
+
+bool owl_slab_is_valid(struct owl_owner *o)
+{
+    size_t slabs = 0;
+    owl_lock(&o->lock);
+    bool valid = list_is_valid(o, o->full, OWL_CLASSES, &slabs);
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        valid = valid && list_is_valid(o, o->with_free[class], class, &slabs);
+    valid = valid && slabs == o->slabs;
+    owl_unlock(&o->lock);
+    return valid;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Slabs: spans carved into blocks of one size class, and who owns them.
+ *
+ * In a slab a block is at home (its bit is one) or out (zero: with a caller, or in some thread's
+ * magazine). Every slab has an owner; all of an owner's slabs, their bits and lists are guarded by
+ * the owner's lock. An owner is the slab half of a thread cache, or `owl_orphans`, which owns what
+ * ended threads left behind.
+ *
+ *               take                          give (any thread)
+ *     pool  -----------> slab of an owner  --------------------->  the last block came home: pool
+ *                          |        ^
+ *           owner's thread |        | a take of any thread,
+ *           ends (abandon) v        | before it asks the pool
+ *                        owl_orphans
+ *
+ * The owner word and the read without a lock. free() compares a slab's owner word with the address
+ * of its own thread's owner, and on equality puts the block into its own magazine, with no lock.
+ * This is safe because, while a block of the slab is out, the word changes in two ways only:
+ *     A. from T to the orphans, by T's own thread when it ends;
+ *     B. from the orphans to T, by T's own thread when it adopts.
+ * (From T to none it changes only when all blocks are at home; and whoever frees a block holds it
+ * out.) So T's thread reads "T" exactly if T owns the slab: no other thread can make the word "T",
+ * or something else when it is "T". Which writes of the word are seen is decided by the block's
+ * own history: it was handed out after the slab got its owner, and what brought the pointer to the
+ * freeing thread brought that write along. A slab may change hands between the read and the give
+ * only if the reader is not its owner, and there the word is read again under the owner's lock.
+ * Owners are never unmapped, so a stale owner's lock may always be taken.
+ */
+#ifndef OWL_CORE_SLAB_H
+#define OWL_CORE_SLAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "block.h"
+#include "lock.h"
+#include "range.h"
+#include "sizeclass.h"
+
+struct owl_owner {
+    struct owl_lock lock;
+    size_t slabs;                                /* number of slabs owned */
+    struct owl_span *with_free[OWL_CLASSES];     /* slabs with a block at home, last changed first */
+    struct owl_span *full;                       /* slabs with none */
+} __attribute__((aligned(OWL_CACHE_LINE)));
+
+/* Owns the slabs of ended threads, and serves threads that have no cache any more. */
+extern struct owl_owner owl_orphans;
+
+/* Takes up to `want` blocks of a class out of the owner's slabs, in the order of their addresses,
+ * as a list. Adopts an orphan, or makes a slab, if the owner has no block at home. The number of
+ * blocks; 0: no memory. Only the owner's own thread may call it; for owl_orphans any thread. */
+unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
+                       struct owl_block **list);
+
+/* Brings the blocks of a list home, whoever owns their slabs. A slab that has all its blocks at
+ * home goes to the pool. Any thread; no lock may be held. */
+void owl_slab_give(struct owl_block *list);
+
+/* Leaves all slabs to the orphans. The owner's own thread, when it ends. */
+void owl_slab_abandon(struct owl_owner *me);
+
+/* The start of the block that p points into, and whether it is at home; p is in a slab. */
+uintptr_t owl_slab_block(const struct owl_span *s, const void *p, bool *home);
+
+/* Counts of an owner's slabs, for statistics: granules, and bytes of blocks that are out. */
+struct owl_slab_counts {
+    size_t slabs, granules, bytes_out, blocks_out;
+};
+void owl_slab_count(struct owl_owner *o, struct owl_slab_counts *counts);
+
+/* Walks an owner's lists and bits. Takes the lock. */
+bool owl_slab_is_valid(struct owl_owner *o);
+
+#endif

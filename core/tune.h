@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Every number of owlalloc that could have been another, in one place, with the ranges in which
+ * the code works checked at compile time. Bytes unless the name says otherwise.
+ */
+#ifndef OWL_CORE_TUNE_H
+#define OWL_CORE_TUNE_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#define OWL_CACHE_LINE 64
+
+/* The granule: unit of the page map and of the pool. A multiple of every page size in use (4 to
+ * 64 KiB), so that a granule can be purged alone. */
+#define OWL_GRANULE_SHIFT 16
+#define OWL_GRANULE ((uintptr_t)1 << OWL_GRANULE_SHIFT)
+
+/* Small blocks. Sizes are multiples of the quantum; from 256 bytes up there are eight classes to
+ * a doubling, so that at most 12.5 % of a request is added by rounding. */
+#define OWL_QUANTUM_SHIFT 4
+#define OWL_QUANTUM ((size_t)1 << OWL_QUANTUM_SHIFT)
+#define OWL_SMALL_MAX_SHIFT 15
+#define OWL_SMALL_MAX ((size_t)1 << OWL_SMALL_MAX_SHIFT)
+#define OWL_CLASSES 72
+
+/* A slab holds at least this many blocks, which decides how many granules it takes. */
+#define OWL_SLAB_MIN_BLOCKS 16
+#define OWL_SLAB_MAX_BLOCKS 4096
+
+/* The thread cache: a class keeps at most two magazines, each of at most this many bytes and
+ * blocks; a class that is little used stays near the first limit. */
+#define OWL_MAGAZINE_BYTES ((size_t)128 << 10)
+#define OWL_MAGAZINE_BLOCKS 128
+#define OWL_MAGAZINE_MIN 4
+#define OWL_MAGAZINE_FIRST_BYTES ((size_t)2 << 10)
+#define OWL_MAGAZINE_FIRST_BLOCKS 16
+
+/* Blocks that wait to be handed to the threads that own them: so many owners at once, and for
+ * each at most so many blocks and bytes. */
+#define OWL_REMOTE_OWNERS 8
+#define OWL_REMOTE_BLOCKS 64
+#define OWL_REMOTE_BYTES ((size_t)64 << 10)
+
+/* Address space. The first range is tried at 2^40 bytes and halved down to 2^24; under
+ * RLIMIT_AS a range takes at most this fraction of the limit. */
+#define OWL_RANGE_MAX_SHIFT 40
+#define OWL_RANGE_MIN_SHIFT 24
+#define OWL_RANGE_LIMIT_SHARE 4
+#define OWL_RANGES 64
+
+/* Memory of a range is made accessible in steps of this size. */
+#define OWL_COMMIT_STEP ((size_t)64 << 20)
+
+/* The pool takes fresh memory in runs of at least this many granules, so that neighbours join. */
+#define OWL_GROW_GRANULES 16
+
+/* A request above this gets a mapping of its own. */
+#define OWL_SPAN_MAX ((size_t)1 << 30)
+
+/* Free spans may keep their pages up to the larger of these: a fixed number of bytes, and the
+ * bytes in use divided by the share. */
+#define OWL_DIRTY_MIN ((size_t)16 << 20)
+#define OWL_DIRTY_SHARE 8
+
+/* How often a lock is tried before its waiter sleeps. */
+#define OWL_LOCK_SPINS 100
+
+static_assert(OWL_GRANULE_SHIFT >= 16 && OWL_GRANULE_SHIFT <= 21, "granule: 64 KiB to 2 MiB");
+static_assert(OWL_SMALL_MAX_SHIFT > 8 && OWL_SMALL_MAX_SHIFT <= OWL_GRANULE_SHIFT,
+              "a class is at least 257 bytes and at most a granule at the top");
+static_assert(OWL_CLASSES == 16 + (OWL_SMALL_MAX_SHIFT - 8) * 8, "classes follow from their top");
+static_assert(OWL_CLASSES <= 255, "a class fits a byte");
+static_assert(OWL_SLAB_MAX_BLOCKS >= OWL_GRANULE >> OWL_QUANTUM_SHIFT,
+              "a granule of the smallest blocks has its bits");
+static_assert(OWL_SLAB_MAX_BLOCKS % 64 == 0, "free bits come in words");
+static_assert(OWL_MAGAZINE_MIN >= 1 && OWL_MAGAZINE_BLOCKS >= OWL_MAGAZINE_MIN, "magazines");
+static_assert((OWL_REMOTE_OWNERS & (OWL_REMOTE_OWNERS - 1)) == 0, "a hash by masking");
+static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");
+static_assert(OWL_COMMIT_STEP % OWL_GRANULE == 0, "steps of whole granules");
+
+#endif
