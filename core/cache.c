@@ -71,6 +71,27 @@ struct owl_cache *owl_cache_get(void)
     return c;
 }
 
+static bool list_is_valid(const struct owl_block *list, int64_t count)
+{
+    for (const struct owl_block *b = list; b != NULL; b = b->next, count--)
+        if (!owl_block_is_marked(b) || count == 0)
+            return false;
+    return count == 0;
+}
+
+bool owl_cache_is_valid(const struct owl_cache *c)
+{
+    bool valid = true;
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        const struct owl_magazine *m = &c->magazines[class];
+        valid = valid && m->room >= 0 && list_is_valid(m->hot, m->limit - m->room) &&
+                list_is_valid(c->cold[class].blocks, c->cold[class].count);
+    }
+    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
+        valid = valid && list_is_valid(c->remote[i].blocks, c->remote[i].count);
+    return valid;
+}
+
 /* Doubles the class's magazines, as far as they may grow. The magazines are empty, or room is
  * reckoned anew by the caller. */
 static void grow_limit(struct owl_magazine *m, unsigned class)
@@ -93,6 +114,7 @@ void *owl_cache_refill(struct owl_cache *c, unsigned class)
         grow_limit(m, class);
         m->room = m->limit - (int32_t)owl_slab_take(&c->owner, class, (unsigned)m->limit, &m->hot);
     }
+    owl_assert(owl_cache_is_valid(c));
     return owl_cache_pop(c, class);
 }
 
@@ -108,6 +130,7 @@ void owl_cache_push_full(struct owl_cache *c, unsigned class, struct owl_block *
     owl_block_link(b, NULL);
     m->hot = b;
     m->room = m->limit - 1;
+    owl_assert(owl_cache_is_valid(c));
     owl_slab_give(surplus);
 }
 
@@ -120,10 +143,11 @@ static void flush_remote(struct owl_remote *r)
     owl_slab_give(list);
 }
 
-/* Owners lie sizeof(struct owl_cache) apart, more than 4 KiB. */
+/* Fibonacci hashing: the upper bits of the product depend on all bits of the address. */
 static struct owl_remote *remote_for(struct owl_cache *c, const struct owl_owner *owner)
 {
-    return &c->remote[((uintptr_t)owner >> 12) & (OWL_REMOTE_OWNERS - 1)];
+    uint64_t product = (uintptr_t)owner / OWL_CACHE_LINE * 0x9e3779b97f4a7c15u;
+    return &c->remote[product >> (64 - OWL_REMOTE_OWNERS_SHIFT)];
 }
 
 void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct owl_block *b,
@@ -212,27 +236,6 @@ void owl_cache_count(const struct owl_cache *c, size_t *blocks, size_t *bytes)
         *blocks += c->remote[i].count;
         *bytes += c->remote[i].bytes;
     }
-}
-
-static bool list_is_valid(const struct owl_block *list, int64_t count)
-{
-    for (const struct owl_block *b = list; b != NULL; b = b->next, count--)
-        if (!owl_block_is_marked(b) || count == 0)
-            return false;
-    return count == 0;
-}
-
-bool owl_cache_is_valid(const struct owl_cache *c)
-{
-    bool valid = true;
-    for (unsigned class = 0; class < OWL_CLASSES; class++) {
-        const struct owl_magazine *m = &c->magazines[class];
-        valid = valid && m->room >= 0 && list_is_valid(m->hot, m->limit - m->room) &&
-                list_is_valid(c->cold[class].blocks, c->cold[class].count);
-    }
-    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
-        valid = valid && list_is_valid(c->remote[i].blocks, c->remote[i].count);
-    return valid;
 }
 
 /* In the order of lock.h's ranks: the list, every owner, the orphans. */

@@ -46,7 +46,7 @@ void owl_report(enum owl_fault fault, const void *p, size_t bytes)
 {
     static const char *const what[] = {
         [OWL_FAULT_FOREIGN] = "not memory of this allocator",
-        [OWL_FAULT_INVALID] = "not an allocated block",
+        [OWL_FAULT_INVALID] = "not an allocated block (freed already, or never allocated)",
         [OWL_FAULT_INTERIOR] = "points into a block, not at its start",
         [OWL_FAULT_DOUBLE] = "double free",
         [OWL_FAULT_SIZE] = "freed with a size larger than the block",

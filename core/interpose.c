@@ -12,6 +12,7 @@
 EXPORT void free_sized(void *p, size_t size);
 EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
 EXPORT void *aligned_alloc(size_t alignment, size_t size);
+EXPORT int posix_memalign(void **block, size_t alignment, size_t size);
 EXPORT void cfree(void *p);
 
 EXPORT void *malloc(size_t size)

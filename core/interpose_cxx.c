@@ -4,8 +4,8 @@
  * the library needs no C++ run time. Sized and aligned deletes need neither size nor alignment,
  * because a block is found by its address.
  *
- * When memory is short, the throwing forms leave the rest to the operator of the program's own C++
- * library, which calls the new-handlers and throws std::bad_alloc as the standard says.
+ * When memory is short, the rest is left to the same operator of the program's own C++ library,
+ * which calls the new-handlers and throws std::bad_alloc as the standard says.
  */
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include <dlfcn.h>
@@ -18,7 +18,8 @@
 
 typedef struct nothrow nothrow_t;
 
-/* The C++ library may be in the global scope, behind this library, or loaded by a plug-in alone. */
+/* The operator of the C++ library, which may be in the global scope, behind this library, or loaded
+ * by a plug-in alone. NULL: there is none. */
 static void *standard_operator(const char *name)
 {
     static const char *const libraries[] = {"libstdc++.so.6", "libc++.so.1"};
@@ -28,50 +29,45 @@ static void *standard_operator(const char *name)
         if (library != NULL)
             f = dlsym(library, name);
     }
-    if (f == NULL) {
-        static const char text[] = "owlalloc: operator new: out of memory\n";
-        owl_os.message(text, sizeof text - 1);
-        abort();
-    }
     return f;
 }
 
-typedef void *(*new_function)(size_t);
-typedef void *(*new_aligned_function)(size_t, size_t);
+/* There is nobody to throw an exception. */
+_Noreturn static void no_memory(void)
+{
+    static const char text[] = "owlalloc: operator new: out of memory\n";
+    owl_os.message(text, sizeof text - 1);
+    abort();
+}
 
-#define DEFINE_NEW(name, name_nothrow, name_aligned, name_aligned_nothrow)                        \
-    EXPORT void *name(size_t size);                                                               \
-    EXPORT void *name_nothrow(size_t size, const nothrow_t *tag);                                 \
-    EXPORT void *name_aligned(size_t size, size_t alignment);                                     \
-    EXPORT void *name_aligned_nothrow(size_t size, size_t alignment, const nothrow_t *tag);       \
-                                                                                                  \
-    void *name(size_t size)                                                                       \
+/* One form of new. `take` is the expression that allocates; `absent` what is done if it gives NULL
+ * and there is no standard operator to turn to. */
+#define DEFINE_NEW(name, parameters, arguments, take, absent)                                     \
+    EXPORT void *name parameters;                                                                 \
+    void *name parameters                                                                         \
     {                                                                                             \
-        void *p = owl_malloc_fast(size);                                                          \
+        void *p = take;                                                                           \
         if (__builtin_expect(p != NULL, 1))                                                       \
             return p;                                                                             \
-        return ((new_function)standard_operator(#name))(size);                                    \
-    }                                                                                             \
-    void *name_nothrow(size_t size, const nothrow_t *tag)                                         \
-    {                                                                                             \
-        (void)tag;                                                                                \
-        return owl_malloc_fast(size);                                                             \
-    }                                                                                             \
-    void *name_aligned(size_t size, size_t alignment)                                             \
-    {                                                                                             \
-        void *p = owl_aligned_alloc(alignment, size);                                             \
-        if (__builtin_expect(p != NULL, 1))                                                       \
-            return p;                                                                             \
-        return ((new_aligned_function)standard_operator(#name_aligned))(size, alignment);         \
-    }                                                                                             \
-    void *name_aligned_nothrow(size_t size, size_t alignment, const nothrow_t *tag)               \
-    {                                                                                             \
-        (void)tag;                                                                                \
-        return owl_aligned_alloc(alignment, size);                                                \
+        void *(*standard) parameters = (void *(*)parameters)standard_operator(#name);             \
+        if (standard == NULL)                                                                     \
+            absent;                                                                               \
+        return standard arguments;                                                                \
     }
 
-DEFINE_NEW(_Znwm, _ZnwmRKSt9nothrow_t, _ZnwmSt11align_val_t, _ZnwmSt11align_val_tRKSt9nothrow_t)
-DEFINE_NEW(_Znam, _ZnamRKSt9nothrow_t, _ZnamSt11align_val_t, _ZnamSt11align_val_tRKSt9nothrow_t)
+/* new and new[]: plain, not throwing, aligned, both. */
+#define DEFINE_NEWS(name)                                                                         \
+    DEFINE_NEW(name, (size_t size), (size), owl_malloc_fast(size), no_memory())                   \
+    DEFINE_NEW(name##RKSt9nothrow_t, (size_t size, const nothrow_t *tag), (size, tag),            \
+               owl_malloc_fast(size), return NULL)                                                \
+    DEFINE_NEW(name##St11align_val_t, (size_t size, size_t alignment), (size, alignment),         \
+               owl_aligned_alloc(alignment, size), no_memory())                                   \
+    DEFINE_NEW(name##St11align_val_tRKSt9nothrow_t,                                               \
+               (size_t size, size_t alignment, const nothrow_t *tag), (size, alignment, tag),     \
+               owl_aligned_alloc(alignment, size), return NULL)
+
+DEFINE_NEWS(_Znwm)
+DEFINE_NEWS(_Znam)
 
 #define DEFINE_DELETE(name, parameters)                                                           \
     EXPORT void name parameters;                                                                  \

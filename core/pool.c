@@ -181,6 +181,41 @@ static struct owl_span *take_locked(size_t granules, unsigned order, bool *zero)
     return s;
 }
 
+static bool list_is_valid(enum state state, unsigned order, size_t *granules)
+{
+    const struct owl_span *previous = NULL;
+    for (const struct owl_span *s = pool.lists[state][order].first; s != NULL; s = s->next) {
+        const struct owl_range *r = &owl_ranges[s->range];
+        size_t index = owl_span_index(s);
+        size_t buddy = index ^ ((size_t)1 << order);
+        if (s->kind != kind_of[state] || s->order != order || s->previous != previous ||
+            index % ((size_t)1 << order) != 0 || index + ((size_t)1 << order) > r->top)
+            return false;
+        if (buddy + ((size_t)1 << order) <= r->top && r->map[buddy].kind == s->kind &&
+            r->map[buddy].order == order)
+            return false;
+        *granules += (size_t)1 << order;
+        previous = s;
+    }
+    return pool.lists[state][order].last == previous &&
+           (previous != NULL) == (pool.filled[state] >> order & 1);
+}
+
+static bool is_valid(void)
+{
+    bool valid = true;
+    size_t found[STATES] = {0, 0};
+    size_t total = 0;
+    for (enum state state = 0; state < STATES; state++) {
+        for (unsigned order = 0; order < ORDERS; order++)
+            valid = valid && list_is_valid(state, order, &found[state]);
+        valid = valid && found[state] == pool.granules[state];
+    }
+    for (unsigned i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
+        total += owl_ranges[i].top;
+    return valid && total == pool.used + found[DIRTY] + found[CLEAN];
+}
+
 struct owl_span *owl_pool_take(size_t granules, unsigned align_order, bool *zero)
 {
     unsigned order = log2_ceil(granules);
@@ -192,6 +227,7 @@ struct owl_span *owl_pool_take(size_t granules, unsigned align_order, bool *zero
     struct owl_span *s = take_locked(granules, order, zero);
     if (s != NULL)
         pool.used += granules;
+    owl_assert(is_valid());
     owl_unlock(&pool.lock);
     if (s != NULL) {
         s->start = owl_span_address(s);
@@ -213,6 +249,7 @@ void owl_pool_give(struct owl_span *s, size_t granules)
         bound = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT;
     if (pool.granules[DIRTY] > bound)
         purge_down_to(bound - bound / 4);
+    owl_assert(is_valid());
     owl_unlock(&pool.lock);
 }
 
@@ -248,6 +285,7 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
         pool.used += end - first;
         s->granules = granules;
     }
+    owl_assert(is_valid());
     owl_unlock(&pool.lock);
     return enough;
 }
@@ -269,40 +307,10 @@ struct owl_pool_counts owl_pool_count(void)
     return c;
 }
 
-static bool list_is_valid(enum state state, unsigned order, size_t *granules)
-{
-    const struct owl_span *previous = NULL;
-    for (const struct owl_span *s = pool.lists[state][order].first; s != NULL; s = s->next) {
-        const struct owl_range *r = &owl_ranges[s->range];
-        size_t index = owl_span_index(s);
-        size_t buddy = index ^ ((size_t)1 << order);
-        if (s->kind != kind_of[state] || s->order != order || s->previous != previous ||
-            index % ((size_t)1 << order) != 0 || index + ((size_t)1 << order) > r->top)
-            return false;
-        if (buddy + ((size_t)1 << order) <= r->top && r->map[buddy].kind == s->kind &&
-            r->map[buddy].order == order)
-            return false;
-        *granules += (size_t)1 << order;
-        previous = s;
-    }
-    return pool.lists[state][order].last == previous &&
-           (previous != NULL) == (pool.filled[state] >> order & 1);
-}
-
 bool owl_pool_is_valid(void)
 {
-    bool valid = true;
-    size_t found[STATES] = {0, 0};
-    size_t total = 0;
     owl_lock(&pool.lock);
-    for (enum state state = 0; state < STATES; state++) {
-        for (unsigned order = 0; order < ORDERS; order++)
-            valid = valid && list_is_valid(state, order, &found[state]);
-        valid = valid && found[state] == pool.granules[state];
-    }
-    for (unsigned i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
-        total += owl_ranges[i].top;
-    valid = valid && total == pool.used + found[DIRTY] + found[CLEAN];
+    bool valid = is_valid();
     owl_unlock(&pool.lock);
     return valid;
 }

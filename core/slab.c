@@ -50,6 +50,23 @@ static void set_owner(struct owl_span *s, uintptr_t owner)
         owl_word_store_relaxed(&s[i].owner, owner);
 }
 
+static bool slab_is_valid(const struct owl_owner *o, const struct owl_span *s)
+{
+    const struct owl_class *c = &owl_classes[s->class];
+    const uint64_t *bits = owl_span_bits(s);
+    unsigned ones = 0;
+    for (unsigned word = 0; word < (c->blocks + 63u) / 64; word++) {
+        if (word < s->first_word && bits[word] != 0)
+            return false;
+        ones += (unsigned)__builtin_popcountl(bits[word]);
+    }
+    for (size_t i = 0; i < s->granules; i++)
+        if (owl_word_load_relaxed(&s[i].owner) != owner_word(o) || s[i].kind != OWL_KIND_SLAB ||
+            s[i].start != s->start || s[i].class != s->class)
+            return false;
+    return ones == s->free_blocks && ones <= c->blocks && s->bytes == c->size;
+}
+
 /* A fresh slab: all blocks at home. */
 static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
 {
@@ -166,6 +183,7 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, stru
             list_remove(&me->with_free[class], s);
             list_add(&me->full, s);
         }
+        owl_assert(slab_is_valid(me, s));
     }
     owl_unlock(&me->lock);
     if (taken > 0)
@@ -191,6 +209,7 @@ static void give_one(struct owl_owner *o, struct owl_span *head, struct owl_bloc
         list_add(&o->with_free[head->class], head);
         head->first_word = word;
     }
+    owl_assert(slab_is_valid(o, head));
     if (head->free_blocks == owl_classes[head->class].blocks)
         end_slab(o, head);
 }
@@ -270,23 +289,6 @@ void owl_slab_count(struct owl_owner *o, struct owl_slab_counts *counts)
     for (unsigned class = 0; class < OWL_CLASSES; class++)
         count_list(o->with_free[class], counts);
     owl_unlock(&o->lock);
-}
-
-static bool slab_is_valid(const struct owl_owner *o, const struct owl_span *s)
-{
-    const struct owl_class *c = &owl_classes[s->class];
-    const uint64_t *bits = owl_span_bits(s);
-    unsigned ones = 0;
-    for (unsigned word = 0; word < (c->blocks + 63u) / 64; word++) {
-        if (word < s->first_word && bits[word] != 0)
-            return false;
-        ones += (unsigned)__builtin_popcountl(bits[word]);
-    }
-    for (size_t i = 0; i < s->granules; i++)
-        if (owl_word_load_relaxed(&s[i].owner) != owner_word(o) || s[i].kind != OWL_KIND_SLAB ||
-            s[i].start != s->start || s[i].class != s->class)
-            return false;
-    return ones == s->free_blocks && ones < c->blocks && s->bytes == c->size;
 }
 
 /* class: of all slabs in the list; OWL_CLASSES: full slabs of any class. */

@@ -38,7 +38,8 @@
 
 /* Blocks that wait to be handed to the threads that own them: so many owners at once, and for
  * each at most so many blocks and bytes. */
-#define OWL_REMOTE_OWNERS 8
+#define OWL_REMOTE_OWNERS_SHIFT 3
+#define OWL_REMOTE_OWNERS (1 << OWL_REMOTE_OWNERS_SHIFT)
 #define OWL_REMOTE_BLOCKS 64
 #define OWL_REMOTE_BYTES ((size_t)64 << 10)
 
@@ -75,7 +76,8 @@ static_assert(OWL_SLAB_MAX_BLOCKS >= OWL_GRANULE >> OWL_QUANTUM_SHIFT,
               "a granule of the smallest blocks has its bits");
 static_assert(OWL_SLAB_MAX_BLOCKS % 64 == 0, "free bits come in words");
 static_assert(OWL_MAGAZINE_MIN >= 1 && OWL_MAGAZINE_BLOCKS >= OWL_MAGAZINE_MIN, "magazines");
-static_assert((OWL_REMOTE_OWNERS & (OWL_REMOTE_OWNERS - 1)) == 0, "a hash by masking");
+static_assert(OWL_REMOTE_OWNERS_SHIFT >= 1 && OWL_REMOTE_OWNERS_SHIFT <= 8, "remote buffers");
+static_assert(OWL_REMOTE_BYTES <= UINT32_MAX - OWL_SMALL_MAX, "their bytes are counted in 32 bits");
 static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");
 static_assert(OWL_COMMIT_STEP % OWL_GRANULE == 0, "steps of whole granules");
 
