@@ -92,13 +92,11 @@ bool owl_cache_is_valid(const struct owl_cache *c)
     return valid;
 }
 
-/* Doubles the class's magazines, as far as they may grow. The magazines are empty, or room is
- * reckoned anew by the caller. */
-static void grow_limit(struct owl_magazine *m, unsigned class)
+static int16_t doubled(int16_t n, int16_t first, int16_t most)
 {
-    const struct owl_class *k = &owl_classes[class];
-    int32_t limit = m->limit == 0 ? k->first : 2 * m->limit;
-    m->limit = limit < k->magazine ? limit : k->magazine;
+    if (n == 0)
+        return first;
+    return n < most / 2 ? 2 * n : most;
 }
 
 void *owl_cache_refill(struct owl_cache *c, unsigned class)
@@ -111,8 +109,11 @@ void *owl_cache_refill(struct owl_cache *c, unsigned class)
         cold->blocks = NULL;
         cold->count = 0;
     } else {
-        grow_limit(m, class);
-        m->room = m->limit - (int32_t)owl_slab_take(&c->owner, class, (unsigned)m->limit, &m->hot);
+        const struct owl_class *k = &owl_classes[class];
+        m->fill = doubled(m->fill, k->first, k->fill);
+        if (m->limit < m->fill)
+            m->limit = m->fill;
+        m->room = m->limit - (int32_t)owl_slab_take(&c->owner, class, (unsigned)m->fill, &m->hot);
     }
     owl_assert(owl_cache_is_valid(c));
     return owl_cache_pop(c, class);
@@ -126,7 +127,7 @@ void owl_cache_push_full(struct owl_cache *c, unsigned class, struct owl_block *
     cold->blocks = m->hot;
     cold->count = m->hot != NULL ? m->limit : 0;
     if (surplus != NULL || m->limit == 0)
-        grow_limit(m, class);
+        m->limit = doubled(m->limit, owl_classes[class].first, owl_classes[class].magazine);
     owl_block_link(b, NULL);
     m->hot = b;
     m->room = m->limit - 1;
@@ -193,7 +194,7 @@ static void thread_ends(void *cache)
     owl_cache_flush(c);
     owl_slab_abandon(&c->owner);
     for (unsigned class = 0; class < OWL_CLASSES; class++)
-        c->magazines[class] = (struct owl_magazine){NULL, 0, 0};
+        c->magazines[class] = (struct owl_magazine){.hot = NULL};
     owl_lock(&caches.lock);
     c->next_idle = caches.idle;
     caches.idle = c;

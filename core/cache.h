@@ -4,14 +4,15 @@
  * hot one, from which its blocks are taken last in first out, and the cold one.
  *
  *      malloc <---+                              hot empty: the cold one becomes the hot one;
- *                 | hot  <----->  cold           both empty: a magazine is taken from the slabs
+ *                 | hot  <----->  cold           both empty: some blocks are taken from the slabs
  *      free   ----+                              hot full: the cold one is given back to the
  *                                                slabs, and the hot one becomes the cold one
  *
- * So between two visits to the slabs, with their lock, lie at least as many calls as a magazine
- * has blocks, whatever the order of mallocs and frees; and no list is ever walked to be cut.
- * (J. Bonwick and J. Adams, "Magazines and Vmem", 2001.) A magazine is small at first and doubles
- * each time the slabs are visited.
+ * So a thread that frees visits the slabs, with their lock, at most once in as many calls as a
+ * magazine has blocks, one whose calls swing to and fro around a full or empty magazine does not
+ * visit them at all, and no list is ever walked to be cut. (J. Bonwick and J. Adams, "Magazines and
+ * Vmem", 2001.) Magazines are small at first; the limit doubles when a cold one is given back, the
+ * fill when an empty one is filled.
  *
  * Blocks of other owners that this thread frees are gathered by owner, and given back together.
  *
@@ -34,7 +35,8 @@
 struct owl_magazine {
     struct owl_block *hot;
     int32_t room;  /* blocks that the hot magazine can still take */
-    int32_t limit; /* blocks in a full magazine; 0: the class was never used */
+    int16_t limit; /* blocks in a full magazine; 0: the class was never used */
+    int16_t fill;  /* blocks that an empty one is filled with; at most limit */
 };
 
 struct owl_cold_magazine {

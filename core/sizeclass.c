@@ -16,12 +16,13 @@
 
 #define CLAMP(n, low, high) ((n) < (low) ? (low) : (n) > (high) ? (high) : (n))
 #define MAGAZINE(c) CLAMP(OWL_MAGAZINE_BYTES / SIZE(c), OWL_MAGAZINE_MIN, OWL_MAGAZINE_BLOCKS)
-#define FIRST(c) CLAMP(OWL_MAGAZINE_FIRST_BYTES / SIZE(c), 1, OWL_MAGAZINE_FIRST_BLOCKS)
+#define FILL(c) CLAMP(OWL_FILL_BYTES / SIZE(c), 1, OWL_FILL_BLOCKS)
+#define FIRST(c) CLAMP(OWL_FIRST_BYTES / SIZE(c), 1, OWL_FIRST_BLOCKS)
 
 #define CLASS(c)                                                                                  \
     {                                                                                             \
         .reciprocal = UINT64_MAX / SIZE(c) + 1, .size = SIZE(c), .blocks = BLOCKS(c),             \
-        .order = ORDER(c), .magazine = MAGAZINE(c), .first = FIRST(c),                            \
+        .order = ORDER(c), .magazine = MAGAZINE(c), .fill = FILL(c), .first = FIRST(c),           \
     }
 #define CLASS4(c) CLASS(c), CLASS((c) + 1), CLASS((c) + 2), CLASS((c) + 3)
 #define CLASS24(c)                                                                                \

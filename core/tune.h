@@ -28,13 +28,16 @@
 #define OWL_SLAB_MIN_BLOCKS 16
 #define OWL_SLAB_MAX_BLOCKS 4096
 
-/* The thread cache: a class keeps at most two magazines, each of at most this many bytes and
- * blocks; a class that is little used stays near the first limit. */
+/* The thread cache. A class keeps at most two magazines, each of at most so many bytes and blocks;
+ * it begins with small ones. An empty one is filled with fewer: a block that no caller has asked
+ * for yet would only make memory resident, whereas one that was freed is resident already. */
 #define OWL_MAGAZINE_BYTES ((size_t)128 << 10)
 #define OWL_MAGAZINE_BLOCKS 128
 #define OWL_MAGAZINE_MIN 4
-#define OWL_MAGAZINE_FIRST_BYTES ((size_t)2 << 10)
-#define OWL_MAGAZINE_FIRST_BLOCKS 16
+#define OWL_FILL_BYTES ((size_t)8 << 10)
+#define OWL_FILL_BLOCKS 64
+#define OWL_FIRST_BYTES ((size_t)2 << 10)
+#define OWL_FIRST_BLOCKS 16
 
 /* Blocks that wait to be handed to the threads that own them: so many owners at once, and for
  * each at most so many blocks and bytes. */
@@ -76,6 +79,10 @@ static_assert(OWL_SLAB_MAX_BLOCKS >= OWL_GRANULE >> OWL_QUANTUM_SHIFT,
               "a granule of the smallest blocks has its bits");
 static_assert(OWL_SLAB_MAX_BLOCKS % 64 == 0, "free bits come in words");
 static_assert(OWL_MAGAZINE_MIN >= 1 && OWL_MAGAZINE_BLOCKS >= OWL_MAGAZINE_MIN, "magazines");
+static_assert(OWL_MAGAZINE_BLOCKS <= INT16_MAX && OWL_FILL_BLOCKS <= OWL_MAGAZINE_BLOCKS &&
+                  OWL_FILL_BYTES <= OWL_MAGAZINE_BYTES,
+              "what fills a magazine fits it");
+static_assert(OWL_FIRST_BLOCKS <= OWL_FILL_BLOCKS && OWL_FIRST_BYTES <= OWL_FILL_BYTES, "starts");
 static_assert(OWL_REMOTE_OWNERS_SHIFT >= 1 && OWL_REMOTE_OWNERS_SHIFT <= 8, "remote buffers");
 static_assert(OWL_REMOTE_BYTES <= UINT32_MAX - OWL_SMALL_MAX, "their bytes are counted in 32 bits");
 static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");
