@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * memtest_spawn: start this program again as a measured process, and wait for its record.
+ */
+#ifndef OWL_STRESS_MEMTEST_SPAWN_H
+#define OWL_STRESS_MEMTEST_SPAWN_H
+
+#include <stdbool.h>
+
+#include "memtest_options.h"
+#include "memtest_record.h"
+
+struct spawn_request {
+    enum alloc_kind kind;
+    const char *library;                /* to preload, or libtcl; NULL for ALLOC_SYSTEM */
+    int round;                          /* or MEMTEST_CHILD_PROBE */
+    const struct options_argv *options; /* NULL for a probe */
+    double timeout;                     /* seconds */
+};
+
+/*
+ * Returns true if the process did its work and ended well. Otherwise record->error says what went
+ * wrong, in one line. A probe is quiet: what the dynamic linker says on standard error is dropped.
+ */
+bool memtest_spawn(const struct spawn_request *request, struct memtest_record *record);
+
+/* The absolute path of this program. */
+const char *memtest_spawn_self(void);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * System calls that are counted, and fail when a test says so: faults_install() puts these
+ * functions into owl_os.
+ */
+#ifndef OWL_TESTS_FAULTS_H
+#define OWL_TESTS_FAULTS_H
+
+#include <errno.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "os.h"
+
+enum fault_call {
+    FAULT_RESERVE,
+    FAULT_COMMIT,
+    FAULT_PURGE,
+    FAULT_MAP,
+    FAULT_REMAP,
+    FAULT_UNMAP,
+    FAULT_CALLS
+};
+
+static struct {
+    struct owl_os real;
+    atomic_ulong calls[FAULT_CALLS]; /* since the last faults_clear */
+    unsigned long from[FAULT_CALLS]; /* calls with these numbers fail; the first is number 1 */
+    unsigned long to[FAULT_CALLS];
+    size_t reserve_most; /* larger reservations fail */
+} faults;
+
+static inline bool fault_due(enum fault_call call)
+{
+    unsigned long number = atomic_fetch_add(&faults.calls[call], 1) + 1;
+    if (number < faults.from[call] || number > faults.to[call])
+        return false;
+    errno = ENOMEM;
+    return true;
+}
+
+static inline void *fault_reserve(size_t bytes)
+{
+    if (bytes > faults.reserve_most) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return fault_due(FAULT_RESERVE) ? NULL : faults.real.reserve(bytes);
+}
+
+static inline int fault_commit(void *start, size_t bytes)
+{
+    return fault_due(FAULT_COMMIT) ? -1 : faults.real.commit(start, bytes);
+}
+
+static inline int fault_purge(void *start, size_t bytes)
+{
+    return fault_due(FAULT_PURGE) ? -1 : faults.real.purge(start, bytes);
+}
+
+static inline void *fault_map(size_t bytes)
+{
+    return fault_due(FAULT_MAP) ? NULL : faults.real.map(bytes);
+}
+
+static inline void *fault_remap(void *start, size_t bytes, size_t new_bytes)
+{
+    return fault_due(FAULT_REMAP) ? NULL : faults.real.remap(start, bytes, new_bytes);
+}
+
+static inline int fault_unmap(void *start, size_t bytes)
+{
+    return fault_due(FAULT_UNMAP) ? -1 : faults.real.unmap(start, bytes);
+}
+
+/* No faults from now on, and no calls so far. */
+static inline void faults_clear(void)
+{
+    for (int i = 0; i < FAULT_CALLS; i++) {
+        atomic_store(&faults.calls[i], 0);
+        faults.from[i] = 1;
+        faults.to[i] = 0;
+    }
+    faults.reserve_most = SIZE_MAX;
+}
+
+/* Of the calls from now on number n fails, or all, or none. */
+static inline void fault_at(enum fault_call call, unsigned long n)
+{
+    atomic_store(&faults.calls[call], 0);
+    faults.from[call] = faults.to[call] = n;
+}
+
+static inline void fault_always(enum fault_call call)
+{
+    atomic_store(&faults.calls[call], 0);
+    faults.from[call] = 1;
+    faults.to[call] = ULONG_MAX;
+}
+
+static inline void fault_never(enum fault_call call)
+{
+    atomic_store(&faults.calls[call], 0);
+    faults.from[call] = 1;
+    faults.to[call] = 0;
+}
+
+static inline unsigned long calls_of(enum fault_call call)
+{
+    return atomic_load(&faults.calls[call]);
+}
+
+static inline void faults_install(void)
+{
+    faults.real = owl_os;
+    faults_clear();
+    owl_os.reserve = fault_reserve;
+    owl_os.commit = fault_commit;
+    owl_os.purge = fault_purge;
+    owl_os.map = fault_map;
+    owl_os.remap = fault_remap;
+    owl_os.unmap = fault_unmap;
+}
+
+#endif

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=sh
+# TAP for shell tests: source this, call pass, fail, skip or try, and tap_done at the end.
+
+tap_count=0
+tap_failures=0
+
+# pass NAME
+pass() {
+    tap_count=$((tap_count + 1))
+    echo "ok $tap_count - $1"
+}
+
+# fail NAME [FILE]: FILE says why; a long one is cut.
+fail() {
+    tap_count=$((tap_count + 1))
+    tap_failures=$((tap_failures + 1))
+    echo "not ok $tap_count - $1"
+    [ -z "${2-}" ] || note "$2"
+}
+
+# skip NAME WHY
+skip() {
+    tap_count=$((tap_count + 1))
+    echo "ok $tap_count - $1 # SKIP $2"
+}
+
+# note FILE: show it as TAP comments.
+note() {
+    head -n 40 "$1" | sed 's/^/#   /'
+}
+
+# try NAME COMMAND...: passes if COMMAND does; shows its output if not. Needs $tap_dir.
+try() {
+    tap_name=$1
+    shift
+    if "$@" >"$tap_dir/try.out" 2>&1; then
+        pass "$tap_name"
+    else
+        fail "$tap_name" "$tap_dir/try.out"
+    fi
+}
+
+# skip_all WHY: the whole script has nothing to do here.
+skip_all() {
+    echo "1..0 # SKIP $1"
+    exit 0
+}
+
+# tap_done: the plan, and the exit status. The TAP driver counts what failed by
+# itself; a status of its own would count as one failure more.
+tap_done() {
+    echo "1..$tap_count"
+    [ "$tap_failures" -eq 0 ] || [ -n "${AM_TAP_AWK-}" ] || exit 1
+    exit 0
+}
+
+# A directory for the test's files, gone afterwards.
+tap_dir=$(mktemp -d "${TMPDIR:-/tmp}/owl-test.XXXXXX") || exit 1
+trap 'rm -rf "$tap_dir"' EXIT
+trap 'exit 1' HUP INT TERM

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Large blocks in spans, and where they go when there is no span. */
+#include "child.h"
+#include "faults.h"
+#include "large.h"
+#include "mapping.h"
+#include "pool.h"
+
+#define MIB ((size_t)1 << 20)
+
+static void set_up(void)
+{
+    owl_os_init();
+    faults_install();
+}
+
+static bool is_zero(const char *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if (p[i] != 0)
+            return false;
+    return true;
+}
+
+static void sizes_are_whole_pages(void)
+{
+    set_up();
+    for (size_t bytes = 1; bytes < 5 * MIB; bytes += bytes / 5 + 1) {
+        char *p = owl_large_alloc(bytes, 16, false);
+        struct owl_span *s = owl_span_of(p);
+        check(p != NULL && s != NULL && s->kind == OWL_KIND_LARGE);
+        check(s->start == (uintptr_t)p && s->bytes == owl_large_good_size(bytes));
+        check(s->bytes >= bytes && s->bytes < bytes + owl_os.page && s->bytes % owl_os.page == 0);
+        check(s->granules == (s->bytes + OWL_GRANULE - 1) >> OWL_GRANULE_SHIFT);
+        check(owl_pool_count().used == s->granules);
+        memset(p, 1, s->bytes);
+        owl_large_free(s);
+        check(owl_pool_count().used == 0 && owl_pool_is_valid());
+    }
+}
+
+static void zero_is_zero_on_used_memory(void)
+{
+    set_up();
+    for (size_t bytes = 40000; bytes < 3 * MIB; bytes += bytes / 3) {
+        char *p = owl_large_alloc(bytes, 16, false);
+        memset(p, 0x55, bytes);
+        owl_large_free(owl_span_of(p));
+        p = owl_large_alloc(bytes, 16, true);
+        check(is_zero(p, owl_span_of(p)->bytes));
+        memset(p, 0x55, bytes);
+        owl_large_free(owl_span_of(p));
+    }
+}
+
+static void starts_are_aligned(void)
+{
+    set_up();
+    for (size_t alignment = 16; alignment <= 256 * MIB; alignment *= 2)
+        for (int i = 0; i < 3; i++) {
+            void *p = owl_large_alloc(100000, alignment, false);
+            check(p != NULL && (uintptr_t)p % alignment == 0);
+            memset(p, 1, 100000);
+        }
+    check(owl_pool_is_valid());
+}
+
+static void resize_in_place(void)
+{
+    set_up();
+    char *p = owl_large_alloc(MIB, 16, false);
+    struct owl_span *s = owl_span_of(p);
+    memset(p, 1, MIB);
+    check(owl_large_resize(s, 100001));
+    check(s->bytes == owl_large_good_size(100001) && s->granules == 2);
+    check(owl_pool_count().used == 2 && owl_pool_is_valid());
+    check(owl_large_resize(s, 100002) && s->granules == 2);
+    char *wall = owl_large_alloc(OWL_GRANULE, 16, false);
+    while (wall != p + 2 * OWL_GRANULE)
+        check((wall = owl_large_alloc(OWL_GRANULE, 16, false)) != NULL);
+    size_t used = owl_pool_count().used;
+    check(!owl_large_resize(s, MIB));
+    check(s->granules == 2 && s->bytes == owl_large_good_size(100002));
+    check(owl_pool_count().used == used && owl_pool_is_valid());
+    owl_large_free(owl_span_of(wall));
+    check(owl_large_resize(s, 3 * OWL_GRANULE) && s->granules == 3);
+    check(s->bytes == 3 * OWL_GRANULE && p[100000] == 1);
+    owl_large_free(s);
+    check(owl_pool_is_valid());
+}
+
+static void the_largest_have_mappings(void)
+{
+    size_t number, bytes;
+    set_up();
+    char *span = owl_large_alloc(OWL_SPAN_MAX, 16, false);
+    char *mapping = owl_large_alloc(OWL_SPAN_MAX + 1, 16, true);
+    check(span != NULL && owl_span_of(span) != NULL);
+    check(mapping != NULL && owl_span_of(mapping) == NULL);
+    check(owl_mapping_bytes(mapping) == owl_large_good_size(OWL_SPAN_MAX + 1));
+    owl_mapping_count(&number, &bytes);
+    check(number == 1);
+    check(owl_mapping_end(mapping));
+    check((mapping = owl_large_alloc(100, 2 * OWL_SPAN_MAX, false)) != NULL);
+    check((uintptr_t)mapping % (2 * OWL_SPAN_MAX) == 0 && owl_span_of(mapping) == NULL);
+}
+
+static void without_ranges_there_are_mappings(void)
+{
+    set_up();
+    faults.reserve_most = 0;
+    char *p = owl_large_alloc(MIB, 16, true);
+    check(p != NULL && owl_span_of(p) == NULL && owl_mapping_bytes(p) == MIB);
+    check(is_zero(p, MIB));
+    fault_always(FAULT_MAP);
+    check(owl_large_alloc(MIB, 16, true) == NULL);
+    check(owl_pool_is_valid());
+    check(owl_mapping_end(p));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        child_test(sizes_are_whole_pages),
+        child_test(zero_is_zero_on_used_memory),
+        child_test(starts_are_aligned),
+        child_test(resize_in_place),
+        child_test(the_largest_have_mappings),
+        child_test(without_ranges_there_are_mappings),
+    };
+    return cmocka_run_group_tests_name("large", tests, NULL, NULL);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The table of system calls keeps the promises of os.h. */
+#include <errno.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "child.h"
+#include "os.h"
+
+#define MIB ((size_t)1 << 20)
+
+static bool is_zero(const char *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if (p[i] != 0)
+            return false;
+    return true;
+}
+
+static void page_is_that_of_the_system(void)
+{
+    owl_os_init();
+    check(owl_os.page == (size_t)sysconf(_SC_PAGESIZE));
+    check(owl_os.page >= 4096 && (owl_os.page & (owl_os.page - 1)) == 0);
+}
+
+static void round_up_rounds(void)
+{
+    check(owl_round_up(0, 4096) == 0 && owl_round_up(1, 4096) == 4096);
+    check(owl_round_up(4096, 4096) == 4096 && owl_round_up(4097, 4096) == 8192);
+}
+
+static void touch_reserved(void)
+{
+    volatile char *p = owl_os.reserve(MIB);
+    check(p != NULL);
+    p[0] = 1;
+}
+
+static void touch_beside_committed(void)
+{
+    volatile char *p = owl_os.reserve(MIB);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    check(owl_os.commit((char *)p, page) == 0);
+    p[page - 1] = 1;
+    check(p[page - 1] == 1);
+    p[page] = 1;
+}
+
+static void touch_unmapped(void)
+{
+    volatile char *p = owl_os.map(MIB);
+    check(owl_os.unmap((char *)p, MIB) == 0);
+    p[0] = 1;
+}
+
+static void what_is_not_there_faults(void **state)
+{
+    (void)state;
+    assert_true(child_faults(touch_reserved));
+    assert_true(child_faults(touch_beside_committed));
+    assert_true(child_faults(touch_unmapped));
+}
+
+static void committed_reads_zero_and_keeps(void)
+{
+    char *p = owl_os.reserve(4 * MIB);
+    check(owl_os.commit(p + MIB, 2 * MIB) == 0);
+    check(is_zero(p + MIB, 2 * MIB));
+    memset(p + MIB, 1, 2 * MIB);
+    check(owl_os.commit(p + 2 * MIB, 2 * MIB) == 0);
+    check(p[2 * MIB] == 1 && p[3 * MIB - 1] == 1 && is_zero(p + 3 * MIB, MIB));
+    check(owl_os.unmap(p, 4 * MIB) == 0);
+}
+
+static void purged_reads_zero(void)
+{
+    char *p = owl_os.reserve(4 * MIB);
+    check(owl_os.commit(p, 4 * MIB) == 0);
+    memset(p, 7, 4 * MIB);
+    check(owl_os.purge(p + MIB, MIB) == 0);
+    check(p[MIB - 1] == 7 && p[2 * MIB] == 7);
+    check(is_zero(p + MIB, MIB));
+    memset(p + MIB, 8, MIB);
+    check(p[MIB] == 8);
+}
+
+static void mapped_is_zero_and_can_be_resized(void)
+{
+    char *p = owl_os.map(MIB);
+    check(p != NULL && is_zero(p, MIB));
+    memset(p, 3, MIB);
+    char *wall = owl_os.map(MIB);
+    check(wall != NULL);
+    p = owl_os.remap(p, MIB, 16 * MIB);
+    check(p != NULL && p[0] == 3 && p[MIB - 1] == 3 && is_zero(p + MIB, 15 * MIB));
+    p = owl_os.remap(p, 16 * MIB, MIB / 2);
+    check(p != NULL && p[0] == 3 && p[MIB / 2 - 1] == 3);
+    check(owl_os.unmap(p, MIB / 4) == 0); /* in part */
+    check(p[MIB / 4] == 3);
+    check(owl_os.unmap(p + MIB / 4, MIB / 4) == 0);
+}
+
+static void refusals_are_said(void)
+{
+    size_t impossible = (size_t)1 << 62;
+    check(owl_os.reserve(impossible) == NULL);
+    check(owl_os.map(impossible) == NULL);
+    char *p = owl_os.map(MIB);
+    memset(p, 5, MIB);
+    check(owl_os.remap(p, MIB, impossible) == NULL);
+    check(p[0] == 5 && p[MIB - 1] == 5);
+    check(owl_os.unmap(p + 1, 4096) == -1 && p[0] == 5);
+    check(owl_os.unmap(p, MIB) == 0);
+    check(owl_os.commit(p, MIB) == -1);
+    check(owl_os.purge(p, MIB) == -1);
+}
+
+static owl_u32 word;
+
+static void *wait_until_changed(void *unused)
+{
+    (void)unused;
+    while (owl_u32_load_acquire(&word) == 1)
+        owl_os.wait(&word, 1);
+    return NULL;
+}
+
+static void wait_and_wake(void)
+{
+    pthread_t thread;
+    owl_u32_store_relaxed(&word, 2);
+    owl_os.wait(&word, 1); /* returns at once */
+    owl_os.wake(&word);    /* nobody is there */
+    owl_u32_store_relaxed(&word, 1);
+    check(pthread_create(&thread, NULL, wait_until_changed, NULL) == 0);
+    nanosleep(&(struct timespec){0, 20000000}, NULL);
+    owl_u32_store_release(&word, 2);
+    owl_os.wake(&word);
+    pthread_join(thread, NULL);
+}
+
+static void address_limit_is_that_of_the_process(void)
+{
+    struct rlimit r;
+    check(getrlimit(RLIMIT_AS, &r) == 0);
+    if (r.rlim_cur == RLIM_INFINITY)
+        check(owl_os.address_limit() == SIZE_MAX);
+    r.rlim_cur = (rlim_t)3 << 40;
+    if (r.rlim_max != RLIM_INFINITY && r.rlim_max < r.rlim_cur)
+        r.rlim_cur = r.rlim_max;
+    check(setrlimit(RLIMIT_AS, &r) == 0);
+    check(owl_os.address_limit() == r.rlim_cur);
+}
+
+static void secret_is_a_number(void)
+{
+    check(owl_os.secret() != 0);
+    check(owl_os.secret() >> 32 != 0); /* one chance in 2^32 of a false alarm */
+}
+
+static char text[1 << 20];
+static char received[sizeof text];
+
+static void *drain(void *fd)
+{
+    size_t length = 0;
+    ssize_t n;
+    while ((n = read((int)(intptr_t)fd, received + length, sizeof received - length)) > 0)
+        length += (size_t)n;
+    return (void *)length;
+}
+
+static void no_action(int signal_number)
+{
+    (void)signal_number;
+}
+
+/* More than a pipe takes at once, and signals in between. */
+static void messages_are_written_whole(void)
+{
+    int ends[2];
+    pthread_t reader;
+    void *length;
+    struct sigaction action = {.sa_handler = no_action};
+    check(pipe(ends) == 0 && dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+    close(ends[1]);
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)('a' + i % 23);
+    sigaction(SIGALRM, &action, NULL);
+    ualarm(1000, 1000);
+    check(pthread_create(&reader, NULL, drain, (void *)(intptr_t)ends[0]) == 0);
+    owl_os.message(text, sizeof text);
+    ualarm(0, 0);
+    close(STDERR_FILENO);
+    pthread_join(reader, &length);
+    check((size_t)length == sizeof text && memcmp(text, received, sizeof text) == 0);
+    owl_os.message(text, 10); /* nowhere to write to: it gives up */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        child_test(page_is_that_of_the_system),
+        child_test(round_up_rounds),
+        cmocka_unit_test(what_is_not_there_faults),
+        child_test(committed_reads_zero_and_keeps),
+        child_test(purged_reads_zero),
+        child_test(mapped_is_zero_and_can_be_resized),
+        child_test(refusals_are_said),
+        child_test(wait_and_wake),
+        child_test(address_limit_is_that_of_the_process),
+        child_test(secret_is_a_number),
+        child_test(messages_are_written_whole),
+    };
+    return cmocka_run_group_tests_name("os", tests, NULL, NULL);
+}

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Slabs of owners that no cache stands behind. */
+#include <pthread.h>
+
+#include "child.h"
+#include "death.h"
+#include "faults.h"
+#include "pool.h"
+#include "slab.h"
+
+enum { MOST = OWL_SLAB_MAX_BLOCKS };
+
+static struct owl_owner one, two;
+
+static void set_up(void)
+{
+    owl_os_init();
+    faults_install();
+    owl_page_map.secret = 0x5ec12e7;
+}
+
+static bool all_valid(void)
+{
+    return owl_slab_is_valid(&one) && owl_slab_is_valid(&two) && owl_slab_is_valid(&owl_orphans) &&
+           owl_pool_is_valid();
+}
+
+/* Takes into an array. */
+static unsigned take(struct owl_owner *o, unsigned class, unsigned want, struct owl_block **blocks)
+{
+    struct owl_block *list = NULL;
+    unsigned n = owl_slab_take(o, class, want, &list);
+    for (unsigned i = 0; i < n; i++) {
+        check(list != NULL);
+        blocks[i] = list;
+        list = owl_block_next(list);
+    }
+    check(list == NULL);
+    return n;
+}
+
+/* Gives an array. */
+static void give(struct owl_block **blocks, unsigned n)
+{
+    struct owl_block *list = NULL;
+    for (unsigned i = 0; i < n; i++) {
+        owl_block_link(blocks[i], list);
+        list = blocks[i];
+    }
+    owl_slab_give(list);
+}
+
+static unsigned take_slab(struct owl_owner *o, unsigned class, struct owl_block **blocks)
+{
+    return take(o, class, owl_classes[class].blocks, blocks);
+}
+
+static struct owl_slab_counts counts_of(struct owl_owner *o)
+{
+    struct owl_slab_counts c = {0, 0, 0, 0};
+    owl_slab_count(o, &c);
+    return c;
+}
+
+static void check_descriptors(const struct owl_block *b, unsigned class)
+{
+    const struct owl_class *c = &owl_classes[class];
+    const struct owl_span *s = owl_span_of(b);
+    const struct owl_span *head = owl_span_of((void *)s->start);
+    size_t granules = (size_t)1 << c->order;
+    for (size_t i = 0; i < granules; i++) {
+        const struct owl_span *g = head + i;
+        check(g->kind == OWL_KIND_SLAB && g->class == class && g->bytes == c->size);
+        check(owl_word_load_relaxed(&g->owner) == (uintptr_t)&one);
+        check(g->start == owl_span_address(head) && g->granules == granules);
+        check(g->last == g->start + (uintptr_t)(c->blocks - 1) * c->size);
+        check(g->reciprocal == c->reciprocal && g->range == head->range);
+    }
+    check(head->start % OWL_GRANULE == 0);
+}
+
+/* Each block of a slab comes once, in the order of the addresses; then the slab is full. */
+static void every_class_gives_all_its_blocks(void)
+{
+    static struct owl_block *blocks[MOST];
+    set_up();
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        const struct owl_class *c = &owl_classes[class];
+        check(take_slab(&one, class, blocks) == c->blocks);
+        uintptr_t start = owl_span_of(blocks[0])->start;
+        check_descriptors(blocks[0], class);
+        for (unsigned i = 0; i < c->blocks; i++) {
+            check((uintptr_t)blocks[i] == start + (uintptr_t)i * c->size);
+            memset(blocks[i], 0xff, c->size);
+        }
+        check(one.with_free[class] == NULL && one.full != NULL && one.slabs == 1);
+        check(counts_of(&one).blocks_out == c->blocks);
+        check(counts_of(&one).bytes_out == (size_t)c->blocks * c->size);
+        check(counts_of(&one).granules == owl_pool_count().used);
+        check(all_valid());
+        give(blocks, c->blocks);
+        check(one.slabs == 0 && one.full == NULL && owl_pool_count().used == 0);
+        check(all_valid());
+    }
+}
+
+static void random_takes_and_gives(void)
+{
+    static struct owl_block *out[MOST * 2];
+    uint64_t random = 3;
+    set_up();
+    for (unsigned class = 0; class < OWL_CLASSES; class += 9) {
+        unsigned n = 0;
+        for (int step = 0; step < 2000; step++) {
+            unsigned want = (unsigned)(next_random(&random) % 100 + 1);
+            if (n + want <= owl_classes[class].blocks * 2u && next_random(&random) % 5 < 3) {
+                unsigned got = take(&one, class, want, out + n);
+                check(got > 0 && got <= want);
+                for (unsigned i = n; i < n + got; i++)
+                    out[i]->mark = (uintptr_t)out[i];
+                n += got;
+            } else if (n > 0) {
+                want = want < n ? want : n;
+                for (unsigned i = 0; i < want; i++) {
+                    unsigned at = (unsigned)(next_random(&random) % (n - i));
+                    struct owl_block *b = out[at];
+                    out[at] = out[n - 1 - i];
+                    out[n - 1 - i] = b;
+                    check(b->mark == (uintptr_t)b);
+                }
+                n -= want;
+                give(out + n, want);
+            }
+            check(counts_of(&one).blocks_out == n);
+            check(all_valid());
+        }
+        give(out, n);
+        check(one.slabs == 0 && owl_pool_count().used == 0);
+    }
+}
+
+/* What was given last is not what is taken first: blocks come by address, low ones first, and the
+ * slab whose state changed last is the first served. */
+static void lists_follow_fullness(void)
+{
+    static struct owl_block *a[MOST], *b[MOST];
+    struct owl_block *got[4];
+    unsigned class = 40;
+    unsigned n = owl_classes[class].blocks;
+    set_up();
+    take_slab(&one, class, a);
+    take_slab(&one, class, b);
+    check(one.slabs == 2 && one.with_free[class] == NULL);
+    give(&b[n - 1], 1);
+    give(&a[5], 1);
+    give(&a[2], 1);
+    check(one.with_free[class] == owl_span_of((void *)owl_span_of(a[0])->start));
+    check(all_valid());
+    check(take(&one, class, 4, got) == 3);
+    check(got[0] == a[2] && got[1] == a[5] && got[2] == b[n - 1]);
+    check(one.with_free[class] == NULL && all_valid());
+    give(a, n);
+    check(one.slabs == 1);
+    give(b, n);
+    check(one.slabs == 0 && owl_pool_count().used == 0);
+}
+
+/* The rest of a slab is enough of an answer; it is not made up from a new one. */
+static void takes_do_not_fetch_for_the_rest(void)
+{
+    static struct owl_block *blocks[MOST];
+    set_up();
+    unsigned n = owl_classes[8].blocks;
+    check(take(&one, 8, n - 3, blocks) == n - 3);
+    check(take(&one, 8, 10, blocks + n - 3) == 3);
+    check(one.slabs == 1);
+    struct owl_block *more;
+    check(take(&one, 8, 1, &more) == 1 && one.slabs == 2);
+    give(&more, 1);
+    check(one.slabs == 1);
+}
+
+static void *give_slab(void *blocks)
+{
+    give(blocks, owl_classes[20].blocks);
+    return NULL;
+}
+
+/* The owner need not be there when the last block of its slab comes home. */
+static void free_slabs_go_back_though_the_owner_sleeps(void)
+{
+    static struct owl_block *blocks[MOST];
+    pthread_t other;
+    set_up();
+    take_slab(&one, 20, blocks);
+    check(owl_pool_count().used > 0);
+    check(pthread_create(&other, NULL, give_slab, blocks) == 0);
+    pthread_join(other, NULL);
+    check(owl_pool_count().used == 0 && one.slabs == 0 && all_valid());
+}
+
+static void orphans_are_adopted_first(void)
+{
+    static struct owl_block *a[MOST], *full[MOST];
+    struct owl_block *got[2];
+    set_up();
+    unsigned n = owl_classes[30].blocks;
+    take_slab(&one, 30, full);
+    check(take(&one, 30, n / 2, a) == n / 2);
+    owl_slab_abandon(&one);
+    check(one.slabs == 0 && owl_orphans.slabs == 2 && all_valid());
+    size_t used = owl_pool_count().used;
+    check(take(&two, 30, 2, got) == 2);
+    check(owl_pool_count().used == used);
+    check(owl_span_of(got[0])->start == owl_span_of(a[0])->start);
+    check(owl_word_load_relaxed(&owl_span_of(a[0])->owner) == (uintptr_t)&two);
+    check(two.slabs == 1 && owl_orphans.slabs == 1 && all_valid());
+    give(full, 1); /* the full orphan can serve again */
+    give(got, 2);
+    give(a, n / 2);
+    check(two.slabs == 0 && all_valid());
+    check(take(&two, 30, 2, got) == 1 && got[0] == full[0]);
+    check(owl_orphans.slabs == 0 && two.slabs == 1 && all_valid());
+    give(full, n);
+    check(owl_pool_count().used == 0 && all_valid());
+}
+
+static void free_orphans_go_back(void)
+{
+    static struct owl_block *blocks[MOST];
+    set_up();
+    take_slab(&one, 71, blocks);
+    owl_slab_abandon(&one);
+    give(blocks, owl_classes[71].blocks);
+    check(owl_orphans.slabs == 0 && owl_pool_count().used == 0 && all_valid());
+    check(take(&owl_orphans, 5, 10, blocks) == 10 && owl_orphans.slabs == 1);
+    give(blocks, 10);
+    check(owl_orphans.slabs == 0 && owl_pool_count().used == 0 && all_valid());
+}
+
+/* One list may have blocks of many owners, and of slabs that changed hands. */
+static void mixed_lists_find_their_owners(void)
+{
+    static struct owl_block *blocks[60];
+    set_up();
+    for (unsigned i = 0; i < 60; i++)
+        check(take(i % 3 == 0 ? &one : i % 3 == 1 ? &two : &owl_orphans, i % 7, 1, &blocks[i]) == 1);
+    owl_slab_abandon(&two);
+    check(all_valid());
+    give(blocks, 60);
+    check(one.slabs == 0 && two.slabs == 0 && owl_orphans.slabs == 0 && all_valid());
+    owl_slab_give(NULL);
+}
+
+static void blocks_are_found_by_interior_pointers(void)
+{
+    static struct owl_block *blocks[MOST];
+    bool home;
+    set_up();
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        const struct owl_class *c = &owl_classes[class];
+        take_slab(&one, class, blocks);
+        const struct owl_span *s = owl_span_of(blocks[0]);
+        for (unsigned i = 0; i < c->blocks; i++)
+            for (size_t offset = 0; offset < c->size; offset += c->size / 4 + 1) {
+                const char *p = (char *)blocks[i] + offset;
+                check(owl_slab_block(owl_span_of(p), p, &home) == (uintptr_t)blocks[i] && !home);
+            }
+        give(&blocks[1], 1);
+        check(owl_slab_block(s, (char *)blocks[1] + 3, &home) == (uintptr_t)blocks[1] && home);
+        uintptr_t end = s->start + (OWL_GRANULE << c->order);
+        if (s->last + c->size < end) {
+            owl_slab_block(s, (void *)(end - 1), &home);
+            check(home);
+        }
+        blocks[1] = blocks[0];
+        give(blocks + 1, c->blocks - 1u);
+    }
+}
+
+static void no_memory_is_said(void)
+{
+    struct owl_block *list = (struct owl_block *)&list;
+    static struct owl_block *blocks[MOST];
+    set_up();
+    fault_always(FAULT_COMMIT);
+    faults.reserve_most = 0;
+    check(owl_slab_take(&one, 3, 10, &list) == 0);
+    check((void *)list == (void *)&list && one.slabs == 0 && all_valid());
+    faults_clear();
+    check(take(&one, 3, 10, blocks) == 10);
+}
+
+static void double_give(void)
+{
+    static struct owl_block *blocks[4];
+    set_up();
+    check(take(&one, 10, 4, blocks) == 4);
+    give(&blocks[1], 1);
+    culprit(blocks[1]);
+    give(&blocks[1], 1);
+}
+
+static void double_give_in_one_list(void)
+{
+    static struct owl_block *blocks[4];
+    set_up();
+    check(take(&one, 10, 4, blocks) == 4);
+    owl_block_link(culprit(blocks[2]), NULL);
+    owl_slab_give(blocks[2]);
+    owl_block_link(blocks[1], blocks[2]);
+    owl_slab_give(blocks[1]);
+}
+
+static void give_after_the_slab_ended(void)
+{
+    static struct owl_block *blocks[4];
+    set_up();
+    check(take(&one, 10, 4, blocks) == 4);
+    give(blocks, 4);
+    check(one.slabs == 0);
+    culprit(blocks[2]);
+    give(&blocks[2], 1);
+}
+
+static void give_overwritten(void)
+{
+    static struct owl_block *blocks[4];
+    set_up();
+    check(take(&one, 10, 4, blocks) == 4);
+    owl_block_link(blocks[0], NULL);
+    owl_block_link(blocks[1], blocks[0]);
+    ((struct owl_block *)culprit(blocks[0]))->next = blocks[3];
+    owl_slab_give(blocks[1]);
+}
+
+static void faults_are_reported(void **state)
+{
+    (void)state;
+    expect_death(double_give, "double free");
+    expect_death(double_give_in_one_list, "double free");
+    expect_death(give_after_the_slab_ended, "double free");
+    expect_death(give_overwritten, "written to after it was freed");
+}
+
+/* Blocks on their way from the threads that take them to those that give. */
+static struct {
+    struct owl_lock lock;
+    struct owl_block *blocks[1000];
+    unsigned count, takers;
+} market;
+
+static void *taker(void *owner)
+{
+    struct owl_block *blocks[64];
+    uint64_t random = (uintptr_t)owner;
+    for (int step = 0; step < ROUNDS(8000); step++) {
+        unsigned n = take(owner, (unsigned)(next_random(&random) % 3) * 30 + 5, 40, blocks);
+        check(n > 0);
+        for (unsigned i = 0; i < n; i++)
+            memset(blocks[i], 0x77, 96);
+        owl_lock(&market.lock);
+        while (n > 0 && market.count < 1000)
+            market.blocks[market.count++] = blocks[--n];
+        owl_unlock(&market.lock);
+        give(blocks, n);
+        if (step % 100 == 99)
+            owl_slab_abandon(owner);
+    }
+    owl_slab_abandon(owner);
+    owl_lock(&market.lock);
+    market.takers--;
+    owl_unlock(&market.lock);
+    return NULL;
+}
+
+static void *giver(void *unused)
+{
+    (void)unused;
+    for (bool more = true; more;) {
+        struct owl_block *blocks[50];
+        unsigned n = 0;
+        owl_lock(&market.lock);
+        while (n < 50 && market.count > 0)
+            blocks[n++] = market.blocks[--market.count];
+        more = n > 0 || market.takers > 0;
+        owl_unlock(&market.lock);
+        give(blocks, n);
+    }
+    return NULL;
+}
+
+static void owners_and_others_at_once(void)
+{
+    pthread_t threads[4];
+    set_up();
+    market.takers = 2;
+    check(pthread_create(&threads[0], NULL, taker, &one) == 0);
+    check(pthread_create(&threads[1], NULL, taker, &two) == 0);
+    check(pthread_create(&threads[2], NULL, giver, NULL) == 0);
+    check(pthread_create(&threads[3], NULL, giver, NULL) == 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    check(all_valid());
+    check(owl_orphans.slabs == 0 && owl_pool_count().used == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        child_test(every_class_gives_all_its_blocks),
+        child_test(random_takes_and_gives),
+        child_test(lists_follow_fullness),
+        child_test(takes_do_not_fetch_for_the_rest),
+        child_test(free_slabs_go_back_though_the_owner_sleeps),
+        child_test(orphans_are_adopted_first),
+        child_test(free_orphans_go_back),
+        child_test(mixed_lists_find_their_owners),
+        child_test(blocks_are_found_by_interior_pointers),
+        child_test(no_memory_is_said),
+        cmocka_unit_test(faults_are_reported),
+        child_test(owners_and_others_at_once),
+    };
+    return cmocka_run_group_tests_name("slab", tests, NULL, NULL);
+}
