@@ -165,11 +165,17 @@ size_t owl_good_size(size_t size)
     return size <= OWL_SMALL_MAX ? owl_classes[owl_class_of(size)].size : owl_large_good_size(size);
 }
 
+/* A small block stays if it is not more than twice what is needed. */
+static bool fits_small(const struct owl_span *s, size_t size)
+{
+    return size <= s->bytes && (size >= s->bytes / 2 || owl_class_of(size) == s->class);
+}
+
 /* Resizes the block where it is, or by moving its pages. NULL: it has to be copied. */
-static void *resize_in_place(void *p, struct owl_span *s, size_t usable, size_t size)
+static void *resize_in_place(void *p, struct owl_span *s, size_t size)
 {
     if (s != NULL && s->kind == OWL_KIND_SLAB)
-        return size <= usable && size >= usable / 2 ? p : NULL;
+        return fits_small(s, size) ? p : NULL;
     if (size <= OWL_SMALL_MAX)
         return NULL;
     if (s == NULL)
@@ -181,7 +187,7 @@ static void *resize(void *p, size_t size)
 {
     struct owl_span *s = checked(p);
     size_t usable = s != NULL ? s->bytes : owl_mapping_bytes(p);
-    void *moved = resize_in_place(p, s, usable, size);
+    void *moved = resize_in_place(p, s, size);
     if (moved != NULL)
         return moved;
     moved = owl_malloc_fast(size);

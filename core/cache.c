@@ -15,6 +15,7 @@ __thread struct owl_cache *owl_cache_self __attribute__((tls_model("initial-exec
 static struct {
     struct owl_lock lock;
     bool ready;             /* the allocator is set up */
+    bool keyed;             /* there is a key; without one, a cache could not be ended */
     pthread_key_t key;      /* its destructor ends a thread's cache */
     struct owl_cache *all;  /* every cache ever made, the newest first */
     struct owl_cache *idle; /* those without a thread */
@@ -28,7 +29,7 @@ static void set_up(void)
 {
     owl_os_init();
     owl_page_map.secret = owl_os.secret();
-    pthread_key_create(&caches.key, thread_ends);
+    caches.keyed = pthread_key_create(&caches.key, thread_ends) == 0;
     caches.ready = true;
 }
 
@@ -60,7 +61,7 @@ struct owl_cache *owl_cache_get(void)
     c = caches.idle;
     if (c != NULL)
         caches.idle = c->next_idle;
-    else
+    else if (caches.keyed)
         c = carve_cache();
     owl_unlock(&caches.lock);
     if (c == NULL)

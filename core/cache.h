@@ -66,7 +66,7 @@ extern __thread struct owl_cache *owl_cache_self __attribute__((tls_model("initi
 extern struct owl_cache owl_cache_none, owl_cache_gone;
 
 /* This thread's cache. Makes it, and at the first call of all the allocator, if need be. NULL: the
- * thread has ended, or there is no memory for a cache. */
+ * thread has ended, there is no memory for a cache, or the program has used up all thread keys. */
 struct owl_cache *owl_cache_get(void);
 
 /* A block of a class whose hot magazine is empty. NULL: no memory. */

@@ -18,6 +18,11 @@
 
 typedef struct nothrow nothrow_t;
 
+/* A C++ program linked with the archive may name no malloc of its own; this brings in the file that
+ * defines it, so that libc's does not stand beside ours. */
+void *malloc(size_t size);
+__attribute__((used)) static void *(*const whole_family)(size_t) = malloc;
+
 /* The operator of the C++ library, which may be in the global scope, behind this library, or loaded
  * by a plug-in alone. NULL: there is none. */
 static void *standard_operator(const char *name)

@@ -27,7 +27,9 @@ void *owl_large_alloc(size_t bytes, size_t alignment, bool zero)
 {
     bool is_zero = true;
     struct owl_span *s = NULL;
-    if (bytes <= OWL_SPAN_MAX && alignment <= OWL_SPAN_MAX)
+    if (bytes == 0)
+        bytes = 1;
+    if (bytes <= OWL_SPAN_MAX && alignment <= OWL_RANGE_ALIGNMENT)
         s = owl_pool_take(granules_for(bytes), align_order(alignment), &is_zero);
     if (s == NULL)
         return owl_mapping_make(bytes, alignment);
@@ -42,6 +44,7 @@ void *owl_large_alloc(size_t bytes, size_t alignment, bool zero)
 
 void owl_large_free(struct owl_span *s)
 {
+    s->kind = OWL_KIND_NONE;
     owl_pool_give(s, s->granules);
 }
 

@@ -153,7 +153,8 @@ bool owl_mapping_contains(const void *p)
     bool inside = false;
     owl_lock(&table.lock);
     for (size_t i = 0; i < table.capacity; i++)
-        inside = inside || (uintptr_t)p - table.places[i].start < table.places[i].bytes;
+        inside = inside || (table.places[i].start != 0 &&
+                            (uintptr_t)p - table.places[i].start < table.places[i].bytes);
     owl_unlock(&table.lock);
     return inside;
 }

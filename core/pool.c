@@ -9,7 +9,7 @@
 
 enum state { DIRTY, CLEAN, STATES };
 
-static const uint8_t kind_of[STATES] = {[DIRTY] = OWL_KIND_DIRTY, [CLEAN] = OWL_KIND_CLEAN};
+static const uint8_t mark_of[STATES] = {[DIRTY] = OWL_FREE_DIRTY, [CLEAN] = OWL_FREE_CLEAN};
 
 struct list {
     struct owl_span *first, *last; /* newest, oldest */
@@ -25,6 +25,11 @@ static struct {
 
 _Static_assert(ORDERS <= 64, "a bit for each order");
 
+static enum state state_of(const struct owl_span *s)
+{
+    return s->free == OWL_FREE_DIRTY ? DIRTY : CLEAN;
+}
+
 static unsigned log2_floor(size_t n)
 {
     return 63 - (unsigned)__builtin_clzl(n);
@@ -38,7 +43,7 @@ static unsigned log2_ceil(size_t n)
 static void list_add(enum state state, struct owl_span *s, unsigned order)
 {
     struct list *l = &pool.lists[state][order];
-    s->kind = kind_of[state];
+    s->free = mark_of[state];
     s->order = (uint8_t)order;
     s->previous = NULL;
     s->next = l->first;
@@ -65,11 +70,13 @@ static void list_remove(enum state state, struct owl_span *s)
     if (l->first == NULL)
         pool.filled[state] &= ~((uint64_t)1 << s->order);
     pool.granules[state] -= (size_t)1 << s->order;
-    s->kind = OWL_KIND_NONE;
+    s->free = OWL_FREE_NOT;
 }
 
-/* Adds one aligned span and joins it with its buddies as far as they are free. */
-static void add_joined(enum state state, unsigned range, size_t index, unsigned order)
+/* Adds one aligned span and joins it with its buddies as far as they are free: of the same state,
+ * and while the order is below `mixed`, of either. */
+static void add_joined(enum state state, unsigned range, size_t index, unsigned order,
+                       unsigned mixed)
 {
     struct owl_range *r = &owl_ranges[range];
     while (order + 1 < ORDERS) {
@@ -77,9 +84,10 @@ static void add_joined(enum state state, unsigned range, size_t index, unsigned 
         if (buddy + ((size_t)1 << order) > r->top)
             break;
         struct owl_span *b = &r->map[buddy];
-        if (b->kind != kind_of[state] || b->order != order)
+        if (b->free == OWL_FREE_NOT || b->order != order ||
+            (b->free != mark_of[state] && order >= mixed))
             break;
-        list_remove(state, b);
+        list_remove(state_of(b), b);
         index &= ~((size_t)1 << order);
         order++;
     }
@@ -88,13 +96,14 @@ static void add_joined(enum state state, unsigned range, size_t index, unsigned 
 }
 
 /* Adds any run of granules, as the largest aligned spans that it is made of. */
-static void add_run(enum state state, unsigned range, size_t index, size_t granules)
+static void add_run(enum state state, unsigned range, size_t index, size_t granules,
+                    unsigned mixed)
 {
     while (granules > 0) {
         unsigned order = log2_floor(granules);
         if (index != 0 && (unsigned)__builtin_ctzl(index) < order)
             order = (unsigned)__builtin_ctzl(index);
-        add_joined(state, range, index, order);
+        add_joined(state, range, index, order, mixed);
         index += (size_t)1 << order;
         granules -= (size_t)1 << order;
     }
@@ -107,7 +116,7 @@ static struct owl_span *carve(enum state state, struct owl_span *s, size_t granu
     size_t index = owl_span_index(s);
     list_remove(state, s);
     if (granules < whole)
-        add_run(state, s->range, index + granules, whole - granules);
+        add_run(state, s->range, index + granules, whole - granules, 0);
     return s;
 }
 
@@ -119,8 +128,10 @@ static struct owl_span *take_free(enum state state, size_t granules, unsigned or
     return carve(state, pool.lists[state][__builtin_ctzl(fit)].first, granules);
 }
 
+enum growth { GROWN, FULL, REFUSED };
+
 /* Makes at least 2^order aligned granules above the top of a range free. */
-static bool grow_range(unsigned number, unsigned order)
+static enum growth grow_range(unsigned number, unsigned order)
 {
     struct owl_range *r = &owl_ranges[number];
     size_t length = (size_t)1 << order;
@@ -128,22 +139,28 @@ static bool grow_range(unsigned number, unsigned order)
     size_t end = start + length;
     if (end - r->top < OWL_GROW_GRANULES && r->top + OWL_GROW_GRANULES <= r->granules)
         end = owl_round_up(end, OWL_GROW_GRANULES);
-    if (end > r->granules || owl_range_commit(number, end) != 0)
-        return false;
+    if (end > r->granules)
+        return FULL;
+    if (owl_range_commit(number, end) != 0)
+        return REFUSED;
     size_t from = r->top;
     r->top = end;
-    add_run(CLEAN, number, from, end - from);
-    return true;
+    add_run(CLEAN, number, from, end - from, 0);
+    return GROWN;
 }
 
+/* A range is added only for want of addresses, not of memory. */
 static bool grow(unsigned order)
 {
     unsigned count = owl_u32_load_relaxed(&owl_range_count);
-    for (unsigned i = 0; i < count; i++)
-        if (grow_range(i, order))
-            return true;
-    int added = owl_range_add((size_t)1 << order);
-    return added >= 0 && grow_range((unsigned)added, order);
+    enum growth growth = FULL;
+    for (unsigned i = 0; i < count && growth == FULL; i++)
+        growth = grow_range(i, order);
+    if (growth == FULL) {
+        int added = owl_range_add((size_t)1 << order);
+        growth = added >= 0 ? grow_range((unsigned)added, order) : REFUSED;
+    }
+    return growth == GROWN;
 }
 
 /* Purges one span: the oldest of the largest. False: there is none, or the system refuses. */
@@ -156,7 +173,7 @@ static bool purge_one(void)
     if (owl_os.purge((void *)owl_span_address(s), OWL_GRANULE << order) != 0)
         return false;
     list_remove(DIRTY, s);
-    add_joined(CLEAN, s->range, owl_span_index(s), order);
+    add_joined(CLEAN, s->range, owl_span_index(s), order, 0);
     return true;
 }
 
@@ -188,10 +205,10 @@ static bool list_is_valid(enum state state, unsigned order, size_t *granules)
         const struct owl_range *r = &owl_ranges[s->range];
         size_t index = owl_span_index(s);
         size_t buddy = index ^ ((size_t)1 << order);
-        if (s->kind != kind_of[state] || s->order != order || s->previous != previous ||
+        if (s->free != mark_of[state] || s->order != order || s->previous != previous ||
             index % ((size_t)1 << order) != 0 || index + ((size_t)1 << order) > r->top)
             return false;
-        if (buddy + ((size_t)1 << order) <= r->top && r->map[buddy].kind == s->kind &&
+        if (buddy + ((size_t)1 << order) <= r->top && r->map[buddy].free == s->free &&
             r->map[buddy].order == order)
             return false;
         *granules += (size_t)1 << order;
@@ -241,9 +258,10 @@ void owl_pool_give(struct owl_span *s, size_t granules)
     unsigned range = s->range;
     size_t index = owl_span_index(s);
     owl_lock(&pool.lock);
-    s->kind = OWL_KIND_NONE;
     pool.used -= granules;
-    add_run(DIRTY, range, index, granules);
+    /* The tail that was cut from the span when the run was taken may be free, and clean. It joins
+     * as dirty, or the next run of this length would have to be taken from fresh memory. */
+    add_run(DIRTY, range, index, granules, log2_ceil(granules));
     size_t bound = pool.used / OWL_DIRTY_SHARE;
     if (bound < OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT)
         bound = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT;
@@ -257,7 +275,7 @@ void owl_pool_give(struct owl_span *s, size_t granules)
 static struct owl_span *free_at(const struct owl_range *r, size_t index)
 {
     struct owl_span *s = &r->map[index];
-    bool found = index < r->top && (s->kind == OWL_KIND_DIRTY || s->kind == OWL_KIND_CLEAN);
+    bool found = index < r->top && s->free != OWL_FREE_NOT;
     return found ? s : NULL;
 }
 
@@ -278,7 +296,7 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
     for (size_t at = first; enough && at < end;) {
         struct owl_span *f = free_at(r, at);
         size_t length = (size_t)1 << f->order;
-        carve(f->kind == OWL_KIND_DIRTY ? DIRTY : CLEAN, f, length < end - at ? length : end - at);
+        carve(state_of(f), f, length < end - at ? length : end - at);
         at += length;
     }
     if (enough) {

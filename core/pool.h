@@ -4,7 +4,8 @@
  *
  * A free span has 2^order granules and begins at a multiple of its length. It is dirty (its pages
  * may be resident and hold anything) or clean (it reads as zero and costs no memory). Two buddies
- * of the same order and state join at once. Requests need not be powers of two: the tail of the
+ * of the same order and state join at once (of either state, to a dirty span, up to the length that
+ * is being given back). Requests need not be powers of two: the tail of the
  * span is given back, and a run given back is taken apart into the largest aligned spans.
  *
  * Dirty spans are handed out first, the last freed before the others, because their pages need no
@@ -12,7 +13,7 @@
  * purged.
  *
  * Invariants (owl_pool_is_valid walks them):
- *   - a granule's descriptor says DIRTY or CLEAN exactly if it is the first of a free span
+ *   - a granule's descriptor says dirty or clean exactly if it is the first of a free span
  *   - no two buddies of the same order and state are both free
  *   - every free span is in the list of its order and state; the sums of the lists are the counts
  *
@@ -38,7 +39,7 @@ struct owl_pool_counts {
  * or address space is left, or refused by the system. */
 struct owl_span *owl_pool_take(size_t granules, unsigned align_order, bool *zero);
 
-/* Gives back a run of granules that was taken, or a part of one. */
+/* Gives back a run of granules that was taken, or a part of one; their kind is none by now. */
 void owl_pool_give(struct owl_span *s, size_t granules);
 
 /* Extends a taken span in place to so many granules if what follows is free. */

@@ -9,9 +9,6 @@ owl_u32 owl_range_count;
 
 enum { BITS_BYTES = OWL_SLAB_MAX_BLOCKS / 8 };
 
-/* Granules of all ranges begin at a multiple of this, so that huge pages can be had. */
-#define BASE_ALIGNMENT ((size_t)2 << 20)
-
 static size_t map_bytes(size_t granules)
 {
     return owl_round_up(granules * sizeof(struct owl_span), OWL_GRANULE);
@@ -24,7 +21,7 @@ static size_t bits_bytes(size_t granules)
 
 static size_t reservation_bytes(size_t granules)
 {
-    return map_bytes(granules) + bits_bytes(granules) + BASE_ALIGNMENT +
+    return map_bytes(granules) + bits_bytes(granules) + OWL_RANGE_ALIGNMENT +
            (granules << OWL_GRANULE_SHIFT);
 }
 
@@ -67,7 +64,7 @@ int owl_range_add(size_t least)
     r->map = (struct owl_span *)p;
     r->bits = (uint64_t *)(p + map_bytes(granules));
     r->base = owl_round_up((uintptr_t)p + map_bytes(granules) + bits_bytes(granules),
-                           BASE_ALIGNMENT);
+                           OWL_RANGE_ALIGNMENT);
     if (number == 0) {
         owl_page_map.base = r->base;
         owl_page_map.map = r->map;

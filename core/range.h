@@ -30,12 +30,18 @@
 #include "atomic.h"
 #include "tune.h"
 
+/* What a granule is in use for. Written by whoever has taken it from the pool. */
 enum owl_kind {
-    OWL_KIND_NONE,  /* never used, or inside a free or large span */
-    OWL_KIND_DIRTY, /* first granule of a free span whose pages may be resident */
-    OWL_KIND_CLEAN, /* first granule of a free span that reads as zero */
+    OWL_KIND_NONE,  /* nothing, or inside a large block */
     OWL_KIND_SLAB,  /* every granule of a slab */
     OWL_KIND_LARGE, /* first granule of a large block */
+};
+
+/* The pool's view of a granule. Written and read under the pool's lock. */
+enum owl_free {
+    OWL_FREE_NOT,   /* in use, never used, or inside a free span */
+    OWL_FREE_DIRTY, /* first granule of a free span whose pages may be resident */
+    OWL_FREE_CLEAN, /* first granule of a free span that reads as zero */
 };
 
 /*
@@ -55,14 +61,15 @@ struct owl_span {
     size_t granules;     /* slab, large: length of the span */
     uint8_t kind;        /* enum owl_kind */
     uint8_t class;       /* slab */
-    uint8_t order;       /* free span: it has 2^order granules */
     uint8_t range;       /* whose range this is */
-    uint32_t unused[3];
+    uint8_t unused[13];
 
     struct owl_span *next, *previous; /* in a list of the pool or of an owner */
     uint32_t free_blocks;             /* slab: number of ones in its free bits */
     uint32_t first_word;              /* slab: no free bit is below this word */
-    uint64_t unused2[5];
+    uint8_t free;                     /* enum owl_free */
+    uint8_t order;                    /* free span: it has 2^order granules */
+    uint8_t unused2[38];
 };
 
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");

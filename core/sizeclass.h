@@ -18,9 +18,10 @@
 #include "tune.h"
 
 struct owl_class {
-    /* ceil(2^64 / size). A distance below 2^32 times this has the quotient distance / size in its
-     * upper 64 bits, and lower 64 bits below the reciprocal exactly when the distance is a multiple
-     * of the size (Lemire, Kaser, Kurz: "Faster remainder by direct computation", 2019). */
+    /* ceil(2^64 / size) = (2^64 + e) / size, with e < size. The product of this and a distance
+     * q * size + r (r < size, q < 2^16) is q * 2^64 + q * e + r * reciprocal: the upper 64 bits are
+     * the quotient, and the lower ones are below 2^32 if r is 0, and not below 2^48 if it is not
+     * (after Lemire, Kaser, Kurz: "Faster remainder by direct computation", 2019). */
     uint64_t reciprocal;
     uint32_t size;     /* bytes of a block */
     uint16_t blocks;   /* in a slab */

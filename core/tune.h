@@ -53,6 +53,9 @@
 #define OWL_RANGE_LIMIT_SHARE 4
 #define OWL_RANGES 64
 
+/* The granules of a range begin at a multiple of this, so that huge pages can be had. */
+#define OWL_RANGE_ALIGNMENT ((size_t)2 << 20)
+
 /* Memory of a range is made accessible in steps of this size. */
 #define OWL_COMMIT_STEP ((size_t)64 << 20)
 

@@ -54,8 +54,8 @@ needs_only_libc() {
 promised() {
     cat <<'NAMES'
 malloc calloc realloc free aligned_alloc free_sized free_aligned_sized posix_memalign
-reallocarray memalign valloc pvalloc cfree malloc_usable_size malloc_trim mallopt
-mallinfo mallinfo2 malloc_stats malloc_info
+reallocarray memalign valloc pvalloc cfree malloc_usable_size malloc_trim
+mallinfo2 malloc_stats malloc_info
 NAMES
     for new in _Znwm _Znam; do
         echo "$new" "${new}RKSt9nothrow_t" "${new}St11align_val_t" \

@@ -27,6 +27,12 @@ PYTHONHASHSEED=0
 PYTHONDONTWRITEBYTECODE=1
 export LC_ALL TZ PYTHONHASHSEED PYTHONDONTWRITEBYTECODE
 
+# What hangs has failed; in seconds.
+limit=
+if command -v timeout >/dev/null 2>&1; then
+    limit='timeout -k 5 120'
+fi
+
 # once PRELOAD NAME: run $tap_dir/script in a fresh directory; results to NAME.*
 once() {
     rm -rf "$work"
@@ -34,7 +40,7 @@ once() {
     (
         cd "$work" || exit 1
         [ -z "$1" ] || export LD_PRELOAD="$1"
-        sh "$tap_dir/script"
+        $limit sh "$tap_dir/script"
     ) >"$tap_dir/$2.out" 2>"$tap_dir/$2.err" </dev/null
     echo $? >"$tap_dir/$2.status"
 }

@@ -24,10 +24,7 @@ static void fill(void *p, int byte)
 static bool is_filled(const void *p, int byte, size_t bytes)
 {
     const unsigned char *b = p;
-    for (size_t i = 0; i < bytes; i++)
-        if (b[i] != (unsigned char)byte)
-            return false;
-    return true;
+    return bytes == 0 || (b[0] == (unsigned char)byte && memcmp(b, b + 1, bytes - 1) == 0);
 }
 
 static void malloc_gives_blocks_apart(void)

@@ -290,7 +290,8 @@ static void late(void *argument)
     held[0] = owl_malloc(64);
     check(held[0] != NULL);
     owl_malloc_trim(0);
-    if (destructor_runs < 6)
+    /* (ThreadSanitizer believes the thread ended when the last round of destructors begins.) */
+    if (destructor_runs < (SANITIZED ? 4 : 6))
         pthread_setspecific(destructor_runs % 2 ? key_before : key_after, argument);
 }
 

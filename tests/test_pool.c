@@ -85,7 +85,7 @@ static void check_maximal(unsigned range)
         size_t length = 1;
         while (at % (2 * length) == 0 && at + 2 * length <= r->top)
             length *= 2;
-        check(r->map[at].kind == OWL_KIND_CLEAN);
+        check(r->map[at].free == OWL_FREE_CLEAN);
         check((size_t)1 << r->map[at].order == length);
         at += length;
     }
@@ -206,14 +206,12 @@ static void starts_are_aligned_as_asked(void)
     for (unsigned order = 0; order <= 12; order++) {
         struct owl_span *s = owl_pool_take(1, order, &zero);
         struct owl_span *t = owl_pool_take(3, order, &zero);
-        /* ranges begin at multiples of 2 MiB, so only up to that can it be asked for certain */
-        check(order > 5 || (s != NULL && t != NULL));
-        check(s == NULL || s->start % (OWL_GRANULE << order) == 0);
-        check(t == NULL || t->start % (OWL_GRANULE << order) == 0);
-        if (s != NULL)
-            owl_pool_give(s, 1);
-        if (t != NULL)
-            owl_pool_give(t, 3);
+        check(s != NULL && owl_span_index(s) % ((size_t)1 << order) == 0);
+        check(t != NULL && owl_span_index(t) % ((size_t)1 << order) == 0);
+        /* ranges begin at multiples of 2 MiB */
+        check(order > 5 || (s->start % (OWL_GRANULE << order) == 0));
+        owl_pool_give(s, 1);
+        owl_pool_give(t, 3);
     }
     owl_pool_give(unaligned, 1);
     check(owl_pool_is_valid());
@@ -346,11 +344,12 @@ static void refused_purges_leave_spans_dirty(void)
     fault_always(FAULT_PURGE);
     owl_pool_give(s, 2000);
     check(calls_of(FAULT_PURGE) > 0);
-    check(owl_pool_count().dirty == 2000 && owl_pool_is_valid());
-    check(owl_pool_purge(0) == 0);
+    size_t dirty = owl_pool_count().dirty; /* what was cut off may have joined */
+    check(dirty >= 2000 && dirty <= 2048 && owl_pool_is_valid());
+    check(owl_pool_purge(0) == 0 && owl_pool_count().dirty == dirty);
     check(owl_pool_take(1000, 0, &zero) != NULL && !zero);
     fault_never(FAULT_PURGE);
-    check(owl_pool_purge(0) == 1000 * OWL_GRANULE);
+    check(owl_pool_purge(0) == (dirty - 1000) * OWL_GRANULE);
     check(owl_pool_is_valid());
 }
 

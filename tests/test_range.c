@@ -154,7 +154,7 @@ static void granules_are_found_by_any_address(void)
         owl_span_bits(s)[OWL_SLAB_MAX_BLOCKS / 64 - 1] = ~(uint64_t)0;
     }
     for (size_t i = 0; i < accessible; i++)
-        check(owl_word_load_relaxed(&r->map[i].owner) == 0 && r->map[i].unused2[4] == 0);
+        check(owl_word_load_relaxed(&r->map[i].owner) == 0 && r->map[i].free == OWL_FREE_NOT);
 }
 
 static void other_addresses_are_not_found(void)

@@ -154,9 +154,9 @@ static void invalid_heaps_are_seen(void)
     f->order++;
     check(!owl_stats_heap_is_valid());
     f->order--;
-    f->kind = OWL_KIND_CLEAN;
+    f->free = OWL_FREE_CLEAN;
     check(!owl_pool_is_valid());
-    f->kind = OWL_KIND_DIRTY;
+    f->free = OWL_FREE_DIRTY;
     check(owl_stats_heap_is_valid());
 }
 
