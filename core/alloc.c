@@ -5,18 +5,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "fork.h"
 #include "large.h"
 #include "mapping.h"
 #include "os.h"
 #include "pool.h"
-
-/* Every thread that allocates sets the allocator up if it is the first; what libc must be ready
- * for waits until here. */
-__attribute__((constructor)) static void start(void)
-{
-    owl_fork_register();
-}
 
 static void *out_of_memory(void)
 {
@@ -125,8 +117,11 @@ void owl_free(void *p)
 
 void owl_free_sized(void *p, size_t size)
 {
-    if (p != NULL && size > owl_malloc_usable_size(p))
-        owl_report(OWL_FAULT_SIZE, p, owl_malloc_usable_size(p));
+    const struct owl_span *s = owl_span_of(p);
+    size_t usable = s != NULL ? s->bytes : owl_mapping_bytes(p);
+    /* A pointer that is no block is free's business. */
+    if (size > usable && p != NULL && (s != NULL ? s->kind != OWL_KIND_NONE : usable != 0))
+        owl_report(OWL_FAULT_SIZE, p, usable);
     owl_free_fast(p);
 }
 

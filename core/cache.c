@@ -4,7 +4,9 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "mapping.h"
 #include "os.h"
+#include "pool.h"
 
 struct owl_cache owl_cache_none, owl_cache_gone;
 __thread struct owl_cache *owl_cache_self __attribute__((tls_model("initial-exec"))) =
@@ -22,11 +24,42 @@ static struct {
     char *fresh, *end;      /* room for more caches */
 } caches;
 
+/* fork: all locks of rank 1 to 3 are taken before, and let go after in parent and child, so that the
+ * child, which has one thread, finds every structure whole and can allocate at once. */
+static void fork_prepare(void)
+{
+    owl_lock(&caches.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_lock(&c->owner.lock);
+    owl_lock(&owl_orphans.lock);
+}
+
+static void fork_parent(void)
+{
+    owl_unlock(&owl_orphans.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_unlock(&c->owner.lock);
+    owl_unlock(&caches.lock);
+}
+
+static void fork_child(void)
+{
+    owl_lock_reset(&owl_orphans.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_lock_reset(&c->owner.lock);
+    owl_lock_reset(&caches.lock);
+}
+
 static void thread_ends(void *cache);
 
-/* The very first call, from whichever thread, maybe before any constructor. */
+/* The very first call, from whichever thread, maybe before any constructor. The handlers for fork
+ * are registered here, before those of others, which may allocate: then those run while no lock is
+ * held. The handlers of fork's beginning run in reverse, so locks are taken in the order of ranks. */
 static void set_up(void)
 {
+    pthread_atfork(owl_pool_fork_prepare, owl_pool_fork_parent, owl_pool_fork_child);
+    pthread_atfork(owl_mapping_fork_prepare, owl_mapping_fork_parent, owl_mapping_fork_child);
+    pthread_atfork(fork_prepare, fork_parent, fork_child);
     owl_os_init();
     owl_page_map.secret = owl_os.secret();
     caches.keyed = pthread_key_create(&caches.key, thread_ends) == 0;
@@ -49,6 +82,33 @@ static struct owl_cache *carve_cache(void)
     return c;
 }
 
+/* All that the cache holds goes back, and the cache to the next thread. */
+static void end_cache(struct owl_cache *c)
+{
+    owl_cache_flush(c);
+    owl_slab_abandon(&c->owner);
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        c->magazines[class] = (struct owl_magazine){.hot = NULL};
+    owl_lock(&caches.lock);
+    c->next_idle = caches.idle;
+    caches.idle = c;
+    owl_unlock(&caches.lock);
+}
+
+/* The destructor of the thread's key. Those of other keys run before and after it, in an order that
+ * nobody knows, and may allocate; so the first time it only asks to be called again, after all that
+ * there are now. What calls even later is served without a cache. */
+static void thread_ends(void *cache)
+{
+    struct owl_cache *c = cache;
+    if (!c->ending && pthread_setspecific(caches.key, c) == 0) {
+        c->ending = true;
+        return;
+    }
+    owl_cache_self = &owl_cache_gone;
+    end_cache(c);
+}
+
 struct owl_cache *owl_cache_get(void)
 {
     struct owl_cache *c = owl_cache_self;
@@ -67,8 +127,13 @@ struct owl_cache *owl_cache_get(void)
     if (c == NULL)
         return NULL;
     owl_cache_self = c;
-    /* Last: it may allocate. */
-    pthread_setspecific(caches.key, c);
+    c->ending = false;
+    /* With the cache in place, for this may allocate. */
+    if (pthread_setspecific(caches.key, c) != 0) {
+        end_cache(c);
+        owl_cache_self = &owl_cache_none;
+        return NULL;
+    }
     return c;
 }
 
@@ -91,6 +156,15 @@ bool owl_cache_is_valid(const struct owl_cache *c)
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
         valid = valid && list_is_valid(c->remote[i].blocks, c->remote[i].count);
     return valid;
+}
+
+/* Before all other constructors (the library is linked with -z initfirst): see set_up. */
+__attribute__((constructor(101))) static void start(void)
+{
+    owl_lock(&caches.lock);
+    if (!caches.ready)
+        set_up();
+    owl_unlock(&caches.lock);
 }
 
 static int16_t doubled(int16_t n, int16_t first, int16_t most)
@@ -186,22 +260,6 @@ void owl_cache_flush(struct owl_cache *c)
     }
 }
 
-/* The destructor of the thread's key. From here on the thread, whose other destructors may still
- * call, is served without a cache. */
-static void thread_ends(void *cache)
-{
-    struct owl_cache *c = cache;
-    owl_cache_self = &owl_cache_gone;
-    owl_cache_flush(c);
-    owl_slab_abandon(&c->owner);
-    for (unsigned class = 0; class < OWL_CLASSES; class++)
-        c->magazines[class] = (struct owl_magazine){.hot = NULL};
-    owl_lock(&caches.lock);
-    c->next_idle = caches.idle;
-    caches.idle = c;
-    owl_unlock(&caches.lock);
-}
-
 void *owl_cache_take_uncached(unsigned class)
 {
     struct owl_block *b = NULL;
@@ -238,29 +296,4 @@ void owl_cache_count(const struct owl_cache *c, size_t *blocks, size_t *bytes)
         *blocks += c->remote[i].count;
         *bytes += c->remote[i].bytes;
     }
-}
-
-/* In the order of lock.h's ranks: the list, every owner, the orphans. */
-void owl_cache_fork_prepare(void)
-{
-    owl_lock(&caches.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_lock(&c->owner.lock);
-    owl_lock(&owl_orphans.lock);
-}
-
-void owl_cache_fork_parent(void)
-{
-    owl_unlock(&owl_orphans.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_unlock(&c->owner.lock);
-    owl_unlock(&caches.lock);
-}
-
-void owl_cache_fork_child(void)
-{
-    owl_lock_reset(&owl_orphans.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_lock_reset(&c->owner.lock);
-    owl_lock_reset(&caches.lock);
 }

@@ -59,6 +59,7 @@ struct owl_cache {
     struct owl_remote remote[OWL_REMOTE_OWNERS];
     struct owl_cache *next;      /* in the list of all caches, which only grows */
     struct owl_cache *next_idle; /* in the list of those without a thread */
+    bool ending;                 /* its thread's destructor has been called once */
 };
 
 /* initial-exec: one pointer of static TLS, which a dlopened library can still get. */
@@ -96,10 +97,6 @@ void owl_cache_count(const struct owl_cache *c, size_t *blocks, size_t *bytes);
 /* The counts of a cache's magazines are those of their lists, and all marks are right. The
  * thread's own cache, or one that is idle. */
 bool owl_cache_is_valid(const struct owl_cache *c);
-
-void owl_cache_fork_prepare(void);
-void owl_cache_fork_parent(void);
-void owl_cache_fork_child(void);
 
 /* Takes the newest block of the hot magazine; NULL: it is empty. */
 static inline void *owl_cache_pop(struct owl_cache *c, unsigned class)

@@ -5,7 +5,8 @@
  * because a block is found by its address.
  *
  * When memory is short, the rest is left to the same operator of the program's own C++ library,
- * which calls the new-handlers and throws std::bad_alloc as the standard says.
+ * which calls the new-handlers and throws std::bad_alloc as the standard says. A program that has
+ * that library linked in statically has no such operator beside ours, so it ends with a message.
  */
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include <dlfcn.h>
@@ -31,23 +32,24 @@ static void *standard_operator(const char *name)
     void *f = dlsym(RTLD_NEXT, name);
     for (size_t i = 0; f == NULL && i < sizeof libraries / sizeof *libraries; i++) {
         void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
-        if (library != NULL)
-            f = dlsym(library, name);
+        if (library == NULL)
+            continue;
+        f = dlsym(library, name);
+        dlclose(library);
     }
     return f;
 }
 
-/* There is nobody to throw an exception. */
-_Noreturn static void no_memory(void)
+_Noreturn static void *out_of_memory(void)
 {
     static const char text[] = "owlalloc: operator new: out of memory\n";
     owl_os.message(text, sizeof text - 1);
     abort();
 }
 
-/* One form of new. `take` is the expression that allocates; `absent` what is done if it gives NULL
- * and there is no standard operator to turn to. */
-#define DEFINE_NEW(name, parameters, arguments, take, absent)                                     \
+/* One form of new. `take` is the expression that allocates, `rest` what is done if it gives NULL and
+ * there is no standard operator. */
+#define DEFINE_NEW(name, parameters, arguments, take, rest)                                       \
     EXPORT void *name parameters;                                                                 \
     void *name parameters                                                                         \
     {                                                                                             \
@@ -55,21 +57,19 @@ _Noreturn static void no_memory(void)
         if (__builtin_expect(p != NULL, 1))                                                       \
             return p;                                                                             \
         void *(*standard) parameters = (void *(*)parameters)standard_operator(#name);             \
-        if (standard == NULL)                                                                     \
-            absent;                                                                               \
-        return standard arguments;                                                                \
+        return standard != NULL ? standard arguments : rest;                                      \
     }
 
 /* new and new[]: plain, not throwing, aligned, both. */
 #define DEFINE_NEWS(name)                                                                         \
-    DEFINE_NEW(name, (size_t size), (size), owl_malloc_fast(size), no_memory())                   \
+    DEFINE_NEW(name, (size_t size), (size), owl_malloc_fast(size), out_of_memory())               \
     DEFINE_NEW(name##RKSt9nothrow_t, (size_t size, const nothrow_t *tag), (size, tag),            \
-               owl_malloc_fast(size), return NULL)                                                \
+               owl_malloc_fast(size), NULL)                                                       \
     DEFINE_NEW(name##St11align_val_t, (size_t size, size_t alignment), (size, alignment),         \
-               owl_aligned_alloc(alignment, size), no_memory())                                   \
+               owl_aligned_alloc(alignment, size), out_of_memory())                               \
     DEFINE_NEW(name##St11align_val_tRKSt9nothrow_t,                                               \
                (size_t size, size_t alignment, const nothrow_t *tag), (size, alignment, tag),     \
-               owl_aligned_alloc(alignment, size), return NULL)
+               owl_aligned_alloc(alignment, size), NULL)
 
 DEFINE_NEWS(_Znwm)
 DEFINE_NEWS(_Znam)

@@ -10,7 +10,7 @@
  *   1  the list of caches          cache.c
  *   2  an owner's slabs            slab.c, one a thread cache
  *   3  the orphans' slabs          slab.c
- *   4  mappings                    large.c
+ *   4  mappings                    mapping.c
  *   5  the pool and its ranges     pool.c
  */
 #ifndef OWL_CORE_LOCK_H

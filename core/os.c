@@ -68,19 +68,23 @@ static size_t os_address_limit(void)
     return r.rlim_cur;
 }
 
-/* The kernel gives each process 16 random bytes, without a call. */
+/* From the 16 random bytes that the kernel gives each process, without a call. The C library's stack
+ * guard is made of the first eight; they are mixed with the others so that neither value, should it
+ * become known, tells the other. */
 static uint64_t os_secret(void)
 {
-    uint64_t secret = 0;
-    const void *random = (const void *)getauxval(AT_RANDOM);
-    if (random != NULL) {
-        memcpy(&secret, random, sizeof secret);
+    uint64_t random[2];
+    const void *given = (const void *)getauxval(AT_RANDOM);
+    if (given != NULL) {
+        memcpy(random, given, sizeof random);
     } else {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
-        secret = (uint64_t)now.tv_nsec * 0x9e3779b97f4a7c15u ^ (uintptr_t)&secret;
+        random[0] = (uint64_t)now.tv_nsec;
+        random[1] = (uintptr_t)&now;
     }
-    return secret;
+    uint64_t mixed = (random[0] ^ (random[1] << 32 | random[1] >> 32)) * 0x9e3779b97f4a7c15u;
+    return (mixed ^ mixed >> 29) + random[1] * 0xbf58476d1ce4e5b9u;
 }
 
 static void os_message(const char *text, size_t bytes)

@@ -21,6 +21,9 @@ static struct {
     uint64_t filled[STATES];  /* bit o: lists[][o] is not empty */
     size_t granules[STATES];  /* in all lists of the state */
     size_t used;              /* granules */
+    size_t purging;           /* granules of spans that are in no list while they are purged */
+    owl_u32 purges;           /* how many of these have ended; changes wake */
+    uint32_t waiters;         /* who wait for the next */
 } pool;
 
 _Static_assert(ORDERS <= 64, "a bit for each order");
@@ -130,6 +133,20 @@ static struct owl_span *take_free(enum state state, size_t granules, unsigned or
 
 enum growth { GROWN, FULL, REFUSED };
 
+/* The granules of a range below `end` become the pool's. */
+static enum growth raise_top(unsigned number, size_t end)
+{
+    struct owl_range *r = &owl_ranges[number];
+    if (end > r->granules)
+        return FULL;
+    if (owl_range_commit(number, end) != 0)
+        return REFUSED;
+    size_t from = r->top;
+    r->top = end;
+    add_run(CLEAN, number, from, end - from, 0);
+    return GROWN;
+}
+
 /* Makes at least 2^order aligned granules above the top of a range free. */
 static enum growth grow_range(unsigned number, unsigned order)
 {
@@ -139,14 +156,7 @@ static enum growth grow_range(unsigned number, unsigned order)
     size_t end = start + length;
     if (end - r->top < OWL_GROW_GRANULES && r->top + OWL_GROW_GRANULES <= r->granules)
         end = owl_round_up(end, OWL_GROW_GRANULES);
-    if (end > r->granules)
-        return FULL;
-    if (owl_range_commit(number, end) != 0)
-        return REFUSED;
-    size_t from = r->top;
-    r->top = end;
-    add_run(CLEAN, number, from, end - from, 0);
-    return GROWN;
+    return raise_top(number, end);
 }
 
 /* A range is added only for want of addresses, not of memory. */
@@ -163,39 +173,69 @@ static bool grow(unsigned order)
     return growth == GROWN;
 }
 
-/* Purges one span: the oldest of the largest. False: there is none, or the system refuses. */
-static bool purge_one(void)
+/* Purges one span: the oldest of the largest. The lock is let go meanwhile: to give back a large
+ * span takes the system as long as thousands of other calls. The granules purged; 0: there is no
+ * such span, or the system refuses. */
+static size_t purge_one(void)
 {
     if (pool.filled[DIRTY] == 0)
-        return false;
+        return 0;
     unsigned order = log2_floor(pool.filled[DIRTY]);
     struct owl_span *s = pool.lists[DIRTY][order].last;
-    if (owl_os.purge((void *)owl_span_address(s), OWL_GRANULE << order) != 0)
-        return false;
     list_remove(DIRTY, s);
-    add_joined(CLEAN, s->range, owl_span_index(s), order, 0);
-    return true;
+    pool.purging += (size_t)1 << order;
+    owl_unlock(&pool.lock);
+    bool purged = owl_os.purge((void *)owl_span_address(s), OWL_GRANULE << order) == 0;
+    owl_lock(&pool.lock);
+    pool.purging -= (size_t)1 << order;
+    add_joined(purged ? CLEAN : DIRTY, s->range, owl_span_index(s), order, 0);
+    owl_u32_store_relaxed(&pool.purges, owl_u32_load_relaxed(&pool.purges) + 1);
+    for (uint32_t i = 0; i < pool.waiters; i++)
+        owl_os.wake(&pool.purges);
+    return purged ? (size_t)1 << order : 0;
 }
 
+/* The granules purged by this call. */
 static size_t purge_down_to(size_t granules)
 {
-    size_t before = pool.granules[DIRTY];
-    while (pool.granules[DIRTY] > granules && purge_one())
-        continue;
-    return before - pool.granules[DIRTY];
+    size_t all = 0;
+    size_t one = 1;
+    while (one > 0 && pool.granules[DIRTY] > granules) {
+        one = purge_one();
+        all += one;
+    }
+    return all;
+}
+
+/* Until a purge by another thread ends. False: there is none. The number is read under the lock, so
+ * that an end before the wait begins is not missed. */
+static bool wait_for_purge(void)
+{
+    if (pool.purging == 0)
+        return false;
+    uint32_t seen = owl_u32_load_relaxed(&pool.purges);
+    pool.waiters++;
+    owl_unlock(&pool.lock);
+    owl_os.wait(&pool.purges, seen);
+    owl_lock(&pool.lock);
+    pool.waiters--;
+    return true;
 }
 
 /* Dirty memory is reused first; fresh address space is next; at the last the dirty memory is
  * purged, so that it joins the clean memory around it. */
 static struct owl_span *take_locked(size_t granules, unsigned order, bool *zero)
 {
-    struct owl_span *s = take_free(DIRTY, granules, order);
-    *zero = s == NULL;
-    if (s == NULL)
-        s = take_free(CLEAN, granules, order);
-    if (s == NULL && (grow(order) || purge_down_to(0) > 0))
-        s = take_free(CLEAN, granules, order);
-    return s;
+    for (;;) {
+        struct owl_span *s = take_free(DIRTY, granules, order);
+        *zero = s == NULL;
+        if (s == NULL)
+            s = take_free(CLEAN, granules, order);
+        if (s == NULL && grow(order))
+            s = take_free(CLEAN, granules, order);
+        if (s != NULL || (purge_down_to(0) == 0 && !wait_for_purge()))
+            return s;
+    }
 }
 
 static bool list_is_valid(enum state state, unsigned order, size_t *granules)
@@ -230,7 +270,7 @@ static bool is_valid(void)
     }
     for (unsigned i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
         total += owl_ranges[i].top;
-    return valid && total == pool.used + found[DIRTY] + found[CLEAN];
+    return valid && total == pool.used + pool.purging + found[DIRTY] + found[CLEAN];
 }
 
 struct owl_span *owl_pool_take(size_t granules, unsigned align_order, bool *zero)
@@ -271,12 +311,12 @@ void owl_pool_give(struct owl_span *s, size_t granules)
     owl_unlock(&pool.lock);
 }
 
-/* The free span that begins at granule `index`, if one does. */
-static struct owl_span *free_at(const struct owl_range *r, size_t index)
+/* How far the granules from `index` on are free, if not all up to `end` are. */
+static size_t free_until(const struct owl_range *r, size_t index, size_t end)
 {
-    struct owl_span *s = &r->map[index];
-    bool found = index < r->top && s->free != OWL_FREE_NOT;
-    return found ? s : NULL;
+    while (index < end && index < r->top && r->map[index].free != OWL_FREE_NOT)
+        index += (size_t)1 << r->map[index].order;
+    return index;
 }
 
 bool owl_pool_extend(struct owl_span *s, size_t granules)
@@ -285,16 +325,11 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
     size_t first = owl_span_index(s) + s->granules;
     size_t end = owl_span_index(s) + granules;
     owl_lock(&pool.lock);
-    size_t reached = first;
-    while (reached < end) {
-        const struct owl_span *f = free_at(r, reached);
-        if (f == NULL)
-            break;
-        reached += (size_t)1 << f->order;
-    }
-    bool enough = reached >= end;
+    if (end > r->top && free_until(r, first, end) == r->top)
+        raise_top(s->range, end);
+    bool enough = free_until(r, first, end) >= end;
     for (size_t at = first; enough && at < end;) {
-        struct owl_span *f = free_at(r, at);
+        struct owl_span *f = &owl_ranges[s->range].map[at];
         size_t length = (size_t)1 << f->order;
         carve(state_of(f), f, length < end - at ? length : end - at);
         at += length;
@@ -343,7 +378,11 @@ void owl_pool_fork_parent(void)
     owl_unlock(&pool.lock);
 }
 
+/* What another thread was purging is lost to the child. */
 void owl_pool_fork_child(void)
 {
+    pool.used += pool.purging;
+    pool.purging = 0;
+    pool.waiters = 0;
     owl_lock_reset(&pool.lock);
 }

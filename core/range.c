@@ -58,7 +58,7 @@ int owl_range_add(size_t least)
         return -1;
 
     struct owl_range *r = &owl_ranges[number];
-    r->reservation = p;
+    r->reservation = (uintptr_t)p;
     r->reserved = reservation_bytes(granules);
     r->granules = granules;
     r->map = (struct owl_span *)p;
@@ -83,6 +83,16 @@ static int commit_part(void *array, size_t from, size_t to)
     return from < to ? owl_os.commit((char *)array + from, to - from) : 0;
 }
 
+/* Commits granules [from, to) of a range, and what describes them. */
+static int commit_granules(struct owl_range *r, size_t from, size_t to)
+{
+    if (commit_part(r->map, from * sizeof(struct owl_span), to * sizeof(struct owl_span)) != 0 ||
+        commit_part(r->bits, from * BITS_BYTES, to * BITS_BYTES) != 0)
+        return -1;
+    return owl_os.commit((void *)(r->base + (from << OWL_GRANULE_SHIFT)),
+                         (to - from) << OWL_GRANULE_SHIFT);
+}
+
 int owl_range_commit(unsigned number, size_t end)
 {
     struct owl_range *r = &owl_ranges[number];
@@ -92,11 +102,12 @@ int owl_range_commit(unsigned number, size_t end)
     size_t to = owl_round_up(end, OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT);
     if (to > r->granules)
         to = r->granules;
-    if (commit_part(r->map, from * sizeof(struct owl_span), to * sizeof(struct owl_span)) != 0 ||
-        commit_part(r->bits, from * BITS_BYTES, to * BITS_BYTES) != 0 ||
-        owl_os.commit((void *)(r->base + (from << OWL_GRANULE_SHIFT)),
-                      (to - from) << OWL_GRANULE_SHIFT) != 0)
-        return -1;
+    /* Near a limit the whole step may be too much. */
+    if (commit_granules(r, from, to) != 0) {
+        to = end;
+        if (commit_granules(r, from, to) != 0)
+            return -1;
+    }
     /* Nobody looks up an address above the old bound before the pool has handed it out; what
      * carries the address from thread to thread carries the new bound along. */
     owl_word_store_release(&r->committed, to);

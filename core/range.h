@@ -75,14 +75,14 @@ struct owl_span {
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
 
 struct owl_range {
+    uintptr_t reservation; /* all of it: address and bytes */
+    size_t reserved;
     uintptr_t base;        /* of granule 0 */
     struct owl_span *map;  /* of granule 0 */
     uint64_t *bits;        /* free bits of granule 0 */
     size_t granules;       /* that fit the reservation */
     size_t top;            /* granules below this were handed to the pool */
     owl_word committed;    /* granules below this may be touched, and their metadata */
-    void *reservation;
-    size_t reserved;       /* bytes */
 };
 
 /*
@@ -134,7 +134,7 @@ static inline uint64_t *owl_span_bits(const struct owl_span *s)
  * Its number, or -1: no address space. */
 int owl_range_add(size_t granules);
 
-/* Makes granules below `end` of range r accessible. 0, or -1: refused, nothing changed. */
+/* Makes granules below `end` of range r accessible. 0, or -1: refused. */
 int owl_range_commit(unsigned r, size_t end);
 
 #endif

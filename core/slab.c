@@ -98,7 +98,8 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     return s;
 }
 
-/* All blocks are at home: the slab ends. The owner's lock is held. */
+/* All blocks are at home: the slab ends, and its span can go to the pool. The owner's lock is
+ * held. */
 static void end_slab(struct owl_owner *o, struct owl_span *s)
 {
     list_remove(&o->with_free[s->class], s);
@@ -106,7 +107,6 @@ static void end_slab(struct owl_owner *o, struct owl_span *s)
     set_owner(s, 0);
     for (size_t i = 0; i < s->granules; i++)
         s[i].kind = OWL_KIND_NONE;
-    owl_pool_give(s, s->granules);
 }
 
 /* From one owner to another; both locks are held. */
@@ -191,58 +191,86 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, stru
     return taken;
 }
 
-/* One block comes home. The lock of o, who owns s, is held. */
-static void give_one(struct owl_owner *o, struct owl_span *head, struct owl_block *b)
+/* What is left to do about a list of blocks when the owner's lock has been released. */
+struct given {
+    struct owl_block *others; /* blocks that belong to other owners */
+    struct owl_span *ended;   /* spans of slabs that ended, linked by `next` */
+    struct owl_block *bad;    /* a block that cannot come home, and why: to be reported. Not under the
+                                 lock, for a handler of SIGABRT may allocate */
+    enum owl_fault fault;
+};
+
+/* One block comes home. The lock of o, who owns s, is held. False: it is at home already. */
+static bool give_one(struct owl_owner *o, struct owl_span *s, struct owl_block *b,
+                     struct given *given)
 {
-    uint64_t *bits = owl_span_bits(head);
+    uint64_t *bits = owl_span_bits(s);
     unsigned number =
-        (unsigned)(((unsigned __int128)((uintptr_t)b - head->start) * head->reciprocal) >> 64);
+        (unsigned)(((unsigned __int128)((uintptr_t)b - s->start) * s->reciprocal) >> 64);
     unsigned word = number / 64;
     uint64_t bit = (uint64_t)1 << number % 64;
     if (bits[word] & bit)
-        owl_report(OWL_FAULT_DOUBLE, b, head->bytes);
+        return false;
     bits[word] |= bit;
-    if (word < head->first_word)
-        head->first_word = word;
-    if (head->free_blocks++ == 0) {
-        list_remove(&o->full, head);
-        list_add(&o->with_free[head->class], head);
-        head->first_word = word;
+    if (word < s->first_word)
+        s->first_word = word;
+    if (s->free_blocks++ == 0) {
+        list_remove(&o->full, s);
+        list_add(&o->with_free[s->class], s);
+        s->first_word = word;
     }
-    owl_assert(slab_is_valid(o, head));
-    if (head->free_blocks == owl_classes[head->class].blocks)
-        end_slab(o, head);
+    owl_assert(slab_is_valid(o, s));
+    if (s->free_blocks == owl_classes[s->class].blocks) {
+        end_slab(o, s);
+        s->next = given->ended;
+        given->ended = s;
+    }
+    return true;
 }
 
-/* Brings home the blocks of the list whose slabs belong to o; the others are returned. They are
- * many only in theory: a slab changes hands while its blocks are on the way. */
-static struct owl_block *give_to(struct owl_owner *o, struct owl_block *list)
+/* Brings home the blocks of the list whose slabs belong to o. Others there are few: those whose slab
+ * changed hands while they were on the way. */
+static struct given give_to(struct owl_owner *o, struct owl_block *list)
 {
-    struct owl_block *others = NULL;
+    struct given given = {.others = NULL};
     owl_lock(&o->lock);
-    while (list != NULL) {
+    while (list != NULL && given.bad == NULL) {
         struct owl_block *b = list;
         struct owl_span *s = owl_span_of(b);
-        list = owl_block_next(b);
-        if (owl_word_load_relaxed(&s->owner) == owner_word(o)) {
-            struct owl_span *head = owl_span_of((void *)s->start);
-            give_one(o, head, b);
-        } else {
-            owl_block_link(b, others);
-            others = b;
+        if (!owl_block_is_marked(b)) {
+            given.bad = b;
+            given.fault = OWL_FAULT_OVERWRITTEN;
+            break;
+        }
+        list = b->next;
+        if (owl_word_load_relaxed(&s->owner) != owner_word(o)) {
+            owl_block_link(b, given.others);
+            given.others = b;
+        } else if (!give_one(o, owl_span_of((void *)s->start), b, &given)) {
+            given.bad = b;
+            given.fault = OWL_FAULT_DOUBLE;
         }
     }
     owl_unlock(&o->lock);
-    return others;
+    return given;
 }
 
 void owl_slab_give(struct owl_block *list)
 {
     while (list != NULL) {
-        uintptr_t owner = owl_word_load_relaxed(&owl_span_of(list)->owner);
+        const struct owl_span *s = owl_span_of(list);
+        uintptr_t owner = owl_word_load_relaxed(&s->owner);
         if (owner == 0)
             owl_report(OWL_FAULT_DOUBLE, list, 0);
-        list = give_to((struct owl_owner *)owner, list);
+        struct given given = give_to((struct owl_owner *)owner, list);
+        while (given.ended != NULL) {
+            struct owl_span *ended = given.ended;
+            given.ended = ended->next;
+            owl_pool_give(ended, ended->granules);
+        }
+        if (given.bad != NULL)
+            owl_report(given.fault, given.bad, owl_span_of(given.bad)->bytes);
+        list = given.others;
     }
 }
 
@@ -259,16 +287,6 @@ void owl_slab_abandon(struct owl_owner *me)
         owl_unlock(&owl_orphans.lock);
     }
     owl_unlock(&me->lock);
-}
-
-uintptr_t owl_slab_block(const struct owl_span *s, const void *p, bool *home)
-{
-    const struct owl_span *head = owl_span_of((void *)s->start);
-    unsigned number =
-        (unsigned)(((unsigned __int128)((uintptr_t)p - s->start) * s->reciprocal) >> 64);
-    *home = number >= owl_classes[s->class].blocks ||
-            (owl_span_bits(head)[number / 64] >> number % 64 & 1);
-    return s->start + (uintptr_t)number * s->bytes;
 }
 
 static void count_list(const struct owl_span *list, struct owl_slab_counts *counts)

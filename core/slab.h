@@ -41,7 +41,8 @@
 struct owl_owner {
     struct owl_lock lock;
     size_t slabs;                                /* number of slabs owned */
-    struct owl_span *with_free[OWL_CLASSES];     /* slabs with a block at home, last changed first */
+    struct owl_span *with_free[OWL_CLASSES];     /* slabs with a block at home; one that
+                                                    gets its first is put in front */
     struct owl_span *full;                       /* slabs with none */
 } __attribute__((aligned(OWL_CACHE_LINE)));
 
@@ -60,9 +61,6 @@ void owl_slab_give(struct owl_block *list);
 
 /* Leaves all slabs to the orphans. The owner's own thread, when it ends. */
 void owl_slab_abandon(struct owl_owner *me);
-
-/* The start of the block that p points into, and whether it is at home; p is in a slab. */
-uintptr_t owl_slab_block(const struct owl_span *s, const void *p, bool *home);
 
 /* Counts of an owner's slabs, for statistics: granules, and bytes of blocks that are out. */
 struct owl_slab_counts {

@@ -165,12 +165,14 @@ static inline void work_call_free(struct work_thread *t, void *block)
         alloc_calls.free(block);
 }
 
-/* Use a fresh block as little as possible: what else a program does with its memory costs the same
- * with every allocator, and hides what it is that differs. */
+/* Use a fresh block as little as possible, but so that it is seen how far it reaches: its first and
+ * its last byte. */
 static inline void work_touch(unsigned char *p, size_t size)
 {
-    if (size != 0)
+    if (size != 0) {
         p[0] = 1;
+        p[size - 1] = 1;
+    }
 }
 
 static inline void work_block_new(struct work_thread *t, struct work_block *b, size_t size)

@@ -17,20 +17,69 @@ static size_t slots_bytes(const struct work *w)
     return w->options->live * sizeof(struct work_block);
 }
 
-static void uniform_run(struct work_thread *t)
+/* An operation with all that is seldom wanted: patterns, and calls that are timed. */
+static __attribute__((noinline)) void slot_renew_slowly(struct work_thread *t,
+                                                        struct work_block *b, size_t size)
+{
+    work_block_end(t, b);
+    work_block_new(t, b, size);
+}
+
+/*
+ * The random walk until the next check. What changes in each operation is kept in variables and not
+ * in *t, and only one operation in some hundred looks at its calls' time: a malloc takes a dozen
+ * nanoseconds, so that all else counts.
+ */
+static inline void slots_walk(struct work_thread *t, size_t (*size_of)(uint64_t, size_t),
+                              size_t argument)
 {
     struct work_block *table = t->table;
     uint32_t live = (uint32_t)t->work->options->live;
+    uint64_t random = t->random;
+    uint64_t left = t->ops_check - t->ops;
+    uint64_t until_sample = t->verify ? 1 : t->sample_in;
+    int64_t more = 0;
+
+    t->ops += left - 1; /* work_next() counts the last one */
+    for (; left != 0; left--) {
+        uint64_t r = work_random(&random);
+        struct work_block *b = &table[work_below(r, live)];
+        size_t size = size_of(r, argument);
+
+        if (__builtin_expect(--until_sample == 0, 0)) {
+            t->sample_in = 1 + (uint32_t)(r >> 63); /* the free is timed, or the malloc */
+            slot_renew_slowly(t, b, size);
+            until_sample = t->verify ? 1 : t->sample_in;
+            continue;
+        }
+        if (b->p != NULL)
+            alloc_calls.free(b->p);
+        b->p = alloc_calls.malloc(size);
+        if (__builtin_expect(b->p == NULL && size != 0, 0))
+            work_fail("malloc of %zu bytes returned NULL", size);
+        more += (int64_t)size - b->size;
+        b->size = (uint32_t)size;
+        work_touch(b->p, size);
+    }
+    t->sample_in = (uint32_t)until_sample;
+    t->random = random;
+    t->live += more;
+}
+
+static size_t uniform_size(uint64_t random, size_t cap)
+{
+    size_t size = random & UNIFORM_MASK;
+
+    return size < cap ? size : cap;
+}
+
+static void uniform_run(struct work_thread *t)
+{
     size_t cap = t->work->options->cap != 0 ? t->work->options->cap : UNIFORM_MASK;
 
-    do {
-        uint64_t random = work_random(&t->random);
-        struct work_block *b = &table[work_below(random, live)];
-        size_t size = random & UNIFORM_MASK;
-
-        work_block_end(t, b);
-        work_block_new(t, b, size < cap ? size : cap);
-    } while (work_next(t));
+    do
+        slots_walk(t, uniform_size, cap);
+    while (work_next(t));
 }
 
 /*
@@ -54,18 +103,17 @@ size_t work_small_size(uint64_t random)
     return 8192 + (size_t)spread * 7;
 }
 
+static size_t small_size(uint64_t random, size_t unused)
+{
+    (void)unused;
+    return work_small_size(random);
+}
+
 static void small_run(struct work_thread *t)
 {
-    struct work_block *table = t->table;
-    uint32_t live = (uint32_t)t->work->options->live;
-
-    do {
-        uint64_t random = work_random(&t->random);
-        struct work_block *b = &table[work_below(random, live)];
-
-        work_block_end(t, b);
-        work_block_new(t, b, work_small_size(random));
-    } while (work_next(t));
+    do
+        slots_walk(t, small_size, 0);
+    while (work_next(t));
 }
 
 static void slots_drain(struct work_thread *t)

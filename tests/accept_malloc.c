@@ -223,7 +223,8 @@ static bool families_mix(void)
 {
     void *(*owl_malloc_)(size_t) = (void *(*)(size_t))(uintptr_t)function("owl_malloc");
     void (*owl_free_)(void *) = (void (*)(void *))(uintptr_t)function("owl_free");
-    void (*free_sized_)(void *, size_t) = (void (*)(void *, size_t))(uintptr_t)function("free_sized");
+    void (*free_sized_)(void *, size_t) =
+        (void (*)(void *, size_t))(uintptr_t)function("free_sized");
     void (*cfree_)(void *) = (void (*)(void *))(uintptr_t)function("cfree");
     free(owl_malloc_(100));
     owl_free_(malloc(100));

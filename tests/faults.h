@@ -30,6 +30,7 @@ static struct {
     unsigned long from[FAULT_CALLS]; /* calls with these numbers fail; the first is number 1 */
     unsigned long to[FAULT_CALLS];
     size_t reserve_most; /* larger reservations fail */
+    size_t commit_most;  /* larger commits fail */
 } faults;
 
 static inline bool fault_due(enum fault_call call)
@@ -52,7 +53,13 @@ static inline void *fault_reserve(size_t bytes)
 
 static inline int fault_commit(void *start, size_t bytes)
 {
-    return fault_due(FAULT_COMMIT) ? -1 : faults.real.commit(start, bytes);
+    if (fault_due(FAULT_COMMIT))
+        return -1;
+    if (bytes > faults.commit_most) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return faults.real.commit(start, bytes);
 }
 
 static inline int fault_purge(void *start, size_t bytes)
@@ -84,13 +91,21 @@ static inline void faults_clear(void)
         faults.to[i] = 0;
     }
     faults.reserve_most = SIZE_MAX;
+    faults.commit_most = SIZE_MAX;
 }
 
-/* Of the calls from now on number n fails, or all, or none. */
+/* Of the calls from now on number n fails, or all from that one on, or all, or none. */
 static inline void fault_at(enum fault_call call, unsigned long n)
 {
     atomic_store(&faults.calls[call], 0);
     faults.from[call] = faults.to[call] = n;
+}
+
+static inline void fault_from(enum fault_call call, unsigned long n)
+{
+    atomic_store(&faults.calls[call], 0);
+    faults.from[call] = n;
+    faults.to[call] = ULONG_MAX;
 }
 
 static inline void fault_always(enum fault_call call)

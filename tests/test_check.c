@@ -401,9 +401,24 @@ static void overflow_into_next(void)
     char *q = owl_malloc(64);
     check(q == p + 64);
     owl_free(q);
-    memset(opaque(p), 'a', 65);
+    memset(opaque(p), 'a', 64);
+    ((char *)opaque(p))[64] ^= 'a'; /* another byte than what is there, whatever the secret */
     culprit(q);
     owl_free(owl_malloc(64));
+}
+
+static void allocate_once_more(int signal_number)
+{
+    (void)signal_number;
+    owl_free(owl_malloc(64));
+    owl_free(owl_malloc(100000));
+}
+
+/* No lock is held while a fault is reported. */
+static void flushed_with_handler(void)
+{
+    signal(SIGABRT, allocate_once_more);
+    flushed_after_write();
 }
 
 static void writes_to_free_blocks(void **state)
@@ -413,6 +428,7 @@ static void writes_to_free_blocks(void **state)
     expect_death(next_written_after_free, OVERWRITTEN);
     expect_death(written_by_other, OVERWRITTEN);
     expect_death(flushed_after_write, OVERWRITTEN);
+    expect_death(flushed_with_handler, OVERWRITTEN);
     expect_death(overflow_into_next, OVERWRITTEN);
 }
 

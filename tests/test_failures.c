@@ -97,8 +97,8 @@ static void empty_slot(struct slot *s)
 /* Uses every path that ends in a system call. */
 static void work(void)
 {
-    static const size_t sizes[] = {20,      500,       8000,     30000,          70000,
-                                   300000,  1000000,   3000000,  OWL_SPAN_MAX + 5, OWL_SPAN_MAX * 2};
+    static const size_t sizes[] = {20,     500,     8000,    30000,       70000,
+                                   300000, 1000000, 3000000, MAPPING + 5, MAPPING * 2};
     enum { SIZES = sizeof sizes / sizeof *sizes };
     for (size_t i = 0; i < SLOTS; i++)
         fill_slot(&slots[i], sizes[i % SIZES], i % 4 == 3 ? 65536 : 16, i % 4 == 2);

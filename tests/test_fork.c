@@ -47,7 +47,7 @@ static void fork_again(int depth)
         check(child_wait(pid) == 0);
         return;
     }
-    alarm(60);
+    alarm(30);
     check_blocks();
     if (depth > 0)
         fork_again(depth - 1);
@@ -67,7 +67,7 @@ static void child_has_its_own_heap(void)
         pid_t pid = fork();
         check(pid >= 0);
         if (pid == 0) {
-            alarm(60);
+            alarm(30);
             check_blocks();
             check(strcmp(mapping, "parent") == 0);
             strcpy(mapping, "child");
@@ -123,11 +123,11 @@ static void stop_hammers(void)
         pthread_join(hammers[i], NULL);
 }
 
-/* In the child there is only the thread that forked. The caches of the others are as they were left,
- * in the middle of a call, so they are not looked at. */
+/* In the child there is only the thread that forked. The caches of the others are as they were
+ * left, in the middle of a call, so they are not looked at. */
 static void in_child_of_threads(void)
 {
-    alarm(60);
+    alarm(30);
     check_blocks();
     check(owl_pool_is_valid());
     free_all();
@@ -166,7 +166,7 @@ static void *fork_from_thread(void *unused)
         pid_t pid = fork();
         check(pid >= 0);
         if (pid == 0) {
-            alarm(60);
+            alarm(30);
             for (size_t size = 1; size < 100000; size *= 3)
                 owl_free(owl_malloc(size));
             _exit(0);

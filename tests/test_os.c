@@ -167,6 +167,7 @@ static void *drain(void *fd)
 {
     size_t length = 0;
     ssize_t n;
+    usleep(50000); /* so that the writer is interrupted while it waits for room */
     while ((n = read((int)(intptr_t)fd, received + length, sizeof received - length)) > 0)
         length += (size_t)n;
     return (void *)length;

@@ -141,7 +141,7 @@ static void extend(struct run *r, uint32_t name, uint64_t *random)
     size_t end = owl_span_index(r->span) + r->granules;
     bool room = true;
     for (size_t i = end; i < end + more; i++)
-        room = room && i < owl_ranges[0].top && shadow[i] == 0;
+        room = room && shadow[i] == 0; /* above the top there is room as well */
     struct owl_pool_counts before = owl_pool_count();
     check(owl_pool_extend(r->span, r->granules + more) == room);
     check(owl_pool_count().used == before.used + (room ? more : 0));
@@ -320,7 +320,7 @@ static void refused_commits_leave_all_as_it_was(void)
     check(owl_u32_load_relaxed(&owl_range_count) == 1); /* address space is not what is short */
     faults.reserve_most = 0;
     for (unsigned long n = 1; n <= 3; n++) {
-        fault_at(FAULT_COMMIT, n);
+        fault_from(FAULT_COMMIT, n);
         check(owl_pool_take(3, 0, &zero) == NULL);
         check(owl_pool_is_valid() && owl_pool_count().used == 0);
     }
@@ -429,9 +429,15 @@ static void extend_takes_what_follows(void)
     check(owl_pool_extend(s, 7) && s->granules == 7);
     owl_pool_purge(0);
     check(owl_pool_extend(s, 13) && s->granules == 13);
-    check(!owl_pool_extend(s, owl_ranges[0].top + 1) && s->granules == 13);
+    check(!owl_pool_extend(s, owl_ranges[0].granules + 1) && s->granules == 13);
     check(owl_pool_is_valid() && owl_pool_count().used == 13);
-    owl_pool_give(s, 13);
+    size_t beyond = owl_ranges[0].top + 5;
+    fault_always(FAULT_COMMIT);
+    check(owl_pool_extend(s, beyond) && s->granules == beyond); /* it is committed already */
+    check(owl_pool_is_valid() && owl_pool_count().used == beyond);
+    check(!owl_pool_extend(s, beyond + (OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT)));
+    check(owl_pool_is_valid() && owl_pool_count().used == beyond && s->granules == beyond);
+    owl_pool_give(s, beyond);
     check(owl_pool_is_valid() && owl_pool_count().used == 0);
 }
 

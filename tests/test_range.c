@@ -30,7 +30,7 @@ static void set_up_small(void)
 static void check_layout(const struct owl_range *r)
 {
     uintptr_t map = (uintptr_t)r->map, bits = (uintptr_t)r->bits;
-    uintptr_t reservation = (uintptr_t)r->reservation;
+    uintptr_t reservation = r->reservation;
     check(map >= reservation && map + r->granules * sizeof(struct owl_span) <= bits);
     check(bits + r->granules * (OWL_SLAB_MAX_BLOCKS / 8) <= r->base);
     check(r->base % (2 * MIB) == 0);
@@ -173,7 +173,7 @@ static void other_addresses_are_not_found(void)
     check(owl_span_of((void *)(uintptr_t)1) == NULL && owl_span_of((void *)UINTPTR_MAX) == NULL);
     check(owl_span_of((void *)(base - 1)) == NULL && owl_span_of((void *)end) == NULL);
     check(owl_span_of((void *)(end - 1)) != NULL);
-    check(owl_span_of(owl_ranges[0].reservation) == NULL);
+    check(owl_span_of((void *)owl_ranges[0].reservation) == NULL);
     free(foreign);
 }
 
@@ -223,7 +223,7 @@ static void refused_commits_change_nothing(void)
         size_t before = owl_word_load_relaxed(&r->committed);
         fault_never(FAULT_COMMIT);
         for (unsigned long n = 1; n <= 3; n++) {
-            fault_at(FAULT_COMMIT, n);
+            fault_from(FAULT_COMMIT, n);
             check(owl_range_commit(0, end) == -1);
             check(owl_word_load_relaxed(&r->committed) == before);
             check(owl_word_load_relaxed(&owl_page_map.accessible) == before << OWL_GRANULE_SHIFT);
@@ -236,6 +236,21 @@ static void refused_commits_change_nothing(void)
         check(owl_word_load_relaxed(&r->committed) >= end);
         memset((void *)(r->base + ((end - 1) << OWL_GRANULE_SHIFT)), 1, OWL_GRANULE);
     }
+}
+
+/* Where a whole step is too much, what is needed is had. */
+static void near_a_limit_steps_are_small(void)
+{
+    set_up();
+    faults.commit_most = MIB;
+    check(owl_range_add(1) == 0);
+    check(owl_range_commit(0, 10) == 0);
+    check(owl_word_load_relaxed(&owl_ranges[0].committed) == 10);
+    memset((void *)owl_ranges[0].base, 1, 10 * OWL_GRANULE);
+    check(owl_range_commit(0, 27) == -1);
+    check(owl_range_commit(0, 26) == 0);
+    memset((void *)owl_ranges[0].base, 1, 26 * OWL_GRANULE);
+    check(owl_span_of((void *)(owl_ranges[0].base + 26 * OWL_GRANULE)) == NULL);
 }
 
 /* Steps that end within a page of metadata must not lose the rest of it. */
@@ -263,6 +278,7 @@ int main(void)
         child_test(further_ranges_are_found),
         child_test(there_is_a_last_range),
         child_test(refused_commits_change_nothing),
+        child_test(near_a_limit_steps_are_small),
         child_test(small_ranges_can_be_used_to_their_end),
     };
     return cmocka_run_group_tests_name("range", tests, NULL, NULL);

@@ -241,41 +241,16 @@ static void free_orphans_go_back(void)
 /* One list may have blocks of many owners, and of slabs that changed hands. */
 static void mixed_lists_find_their_owners(void)
 {
+    struct owl_owner *const owners[] = {&one, &two, &owl_orphans};
     static struct owl_block *blocks[60];
     set_up();
     for (unsigned i = 0; i < 60; i++)
-        check(take(i % 3 == 0 ? &one : i % 3 == 1 ? &two : &owl_orphans, i % 7, 1, &blocks[i]) == 1);
+        check(take(owners[i % 3], i % 7, 1, &blocks[i]) == 1);
     owl_slab_abandon(&two);
     check(all_valid());
     give(blocks, 60);
     check(one.slabs == 0 && two.slabs == 0 && owl_orphans.slabs == 0 && all_valid());
     owl_slab_give(NULL);
-}
-
-static void blocks_are_found_by_interior_pointers(void)
-{
-    static struct owl_block *blocks[MOST];
-    bool home;
-    set_up();
-    for (unsigned class = 0; class < OWL_CLASSES; class++) {
-        const struct owl_class *c = &owl_classes[class];
-        take_slab(&one, class, blocks);
-        const struct owl_span *s = owl_span_of(blocks[0]);
-        for (unsigned i = 0; i < c->blocks; i++)
-            for (size_t offset = 0; offset < c->size; offset += c->size / 4 + 1) {
-                const char *p = (char *)blocks[i] + offset;
-                check(owl_slab_block(owl_span_of(p), p, &home) == (uintptr_t)blocks[i] && !home);
-            }
-        give(&blocks[1], 1);
-        check(owl_slab_block(s, (char *)blocks[1] + 3, &home) == (uintptr_t)blocks[1] && home);
-        uintptr_t end = s->start + (OWL_GRANULE << c->order);
-        if (s->last + c->size < end) {
-            owl_slab_block(s, (void *)(end - 1), &home);
-            check(home);
-        }
-        blocks[1] = blocks[0];
-        give(blocks + 1, c->blocks - 1u);
-    }
 }
 
 static void no_memory_is_said(void)
@@ -416,7 +391,6 @@ int main(void)
         child_test(orphans_are_adopted_first),
         child_test(free_orphans_go_back),
         child_test(mixed_lists_find_their_owners),
-        child_test(blocks_are_found_by_interior_pointers),
         child_test(no_memory_is_said),
         cmocka_unit_test(faults_are_reported),
         child_test(owners_and_others_at_once),

@@ -8,6 +8,7 @@
 
 #include "alloc.h"
 #include "child.h"
+#include "faults.h"
 #include "pool.h"
 #include "stats.h"
 
@@ -239,6 +240,44 @@ static void producer_and_consumers(void)
     check_nothing_is_left();
 }
 
+static atomic_bool purging;
+
+static int slow_purge(void *start, size_t bytes)
+{
+    atomic_store(&purging, true);
+    usleep(50000);
+    return faults.real.purge(start, bytes);
+}
+
+static void *purge_all(void *unused)
+{
+    owl_pool_purge(0);
+    return unused;
+}
+
+/* All that is free is being purged, and there are no more addresses: whoever wants memory has to
+ * wait, because it is not true that there is none. */
+static void takes_do_not_fail_while_another_purges(void)
+{
+    pthread_t thread;
+    bool zero;
+    owl_os_init();
+    faults_install();
+    faults.reserve_most = (size_t)20 << 20;
+    check(owl_range_add(1) == 0);
+    faults.reserve_most = 0;
+    struct owl_span *all = owl_pool_take(owl_ranges[0].granules, 0, &zero);
+    check(all != NULL);
+    owl_pool_give(all, owl_ranges[0].granules);
+    owl_os.purge = slow_purge;
+    check(pthread_create(&thread, NULL, purge_all, NULL) == 0);
+    while (!atomic_load(&purging))
+        sched_yield();
+    check(owl_pool_take(1, 0, &zero) != NULL);
+    pthread_join(thread, NULL);
+    check(owl_pool_is_valid());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +285,7 @@ int main(void)
         child_test(threads_exchange_blocks),
         child_test(short_lives),
         child_test(producer_and_consumers),
+        child_test(takes_do_not_fail_while_another_purges),
     };
     return cmocka_run_group_tests_name("stress", tests, NULL, NULL);
 }

@@ -74,7 +74,8 @@ OWL_API void *owl_aligned_alloc(size_t alignment, size_t size) OWL_ATTR(malloc, 
  * alignment is no power of two or less than that of a pointer, ENOMEM if there is no memory. */
 OWL_API int owl_posix_memalign(void **block, size_t alignment, size_t size);
 
-/* As owl_aligned_alloc, but an alignment that is no power of two is rounded up to one. */
+/* As owl_aligned_alloc, but an alignment that is no power of two is rounded up to one; one above
+ * PTRDIFF_MAX gives ENOMEM. */
 OWL_API void *owl_memalign(size_t alignment, size_t size) OWL_ATTR(malloc, alloc_size(2));
 
 /* As owl_aligned_alloc with the page size; owl_pvalloc also rounds the size up to whole pages. */
