@@ -45,7 +45,7 @@ static inline bool owl_is_block_start(const struct owl_span *s, const void *p)
 static inline void owl_free_fast(void *p)
 {
     struct owl_cache *c = owl_cache_self;
-    uintptr_t distance = (uintptr_t)p - owl_page_map.base;
+    uintptr_t distance = (uintptr_t)p - owl_word_peek(&owl_page_map.base);
     if (__builtin_expect(distance < owl_word_load_relaxed(&owl_page_map.accessible), 1)) {
         struct owl_span *s = &owl_page_map.map[distance >> OWL_GRANULE_SHIFT];
         struct owl_block *b = p;

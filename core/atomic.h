@@ -8,6 +8,10 @@
  *   acquire   what follows stays after it; pairs with a release of the same word
  *   release   what precedes stays before it
  * cas and swap are acquire and release both.
+ *
+ * peek and poke are for words that one thread writes and others read only for a hint, or that are
+ * written before anybody can care: any value that the word ever had will do. They are plain accesses,
+ * which the compiler may fold into instructions with others, and relaxed ones where a tool watches.
  */
 #ifndef OWL_CORE_ATOMIC_H
 #define OWL_CORE_ATOMIC_H
@@ -46,6 +50,14 @@ typedef _Atomic(uint32_t) owl_u32;
     static inline void owl_##name##_store_release(cell *w, plain v)                               \
     {                                                                                             \
         atomic_store_explicit(w, v, memory_order_release);                                        \
+    }                                                                                             \
+    static inline plain owl_##name##_peek(const cell *w)                                          \
+    {                                                                                             \
+        return atomic_load_explicit(w, memory_order_relaxed);                                     \
+    }                                                                                             \
+    static inline void owl_##name##_poke(cell *w, plain v)                                        \
+    {                                                                                             \
+        atomic_store_explicit(w, v, memory_order_relaxed);                                        \
     }                                                                                             \
     static inline bool owl_##name##_cas(cell *w, plain from, plain to)                            \
     {                                                                                             \
@@ -92,6 +104,14 @@ _Static_assert(sizeof(uintptr_t) == sizeof(uint64_t), "owlalloc wants 64-bit poi
     {                                                                                             \
         ck_pr_fence_release();                                                                    \
         ck_pr_store_##bits(w, v);                                                                 \
+    }                                                                                             \
+    static inline plain owl_##name##_peek(const cell *w)                                          \
+    {                                                                                             \
+        return *w;                                                                                \
+    }                                                                                             \
+    static inline void owl_##name##_poke(cell *w, plain v)                                        \
+    {                                                                                             \
+        *w = v;                                                                                   \
     }                                                                                             \
     static inline bool owl_##name##_cas(cell *w, plain from, plain to)                            \
     {                                                                                             \

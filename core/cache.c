@@ -87,8 +87,11 @@ static void end_cache(struct owl_cache *c)
 {
     owl_cache_flush(c);
     owl_slab_abandon(&c->owner);
-    for (unsigned class = 0; class < OWL_CLASSES; class++)
-        c->magazines[class] = (struct owl_magazine){.hot = NULL};
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        owl_u32_poke(&c->magazines[class].room, 0);
+        owl_u32_poke(&c->magazines[class].limit, 0);
+        c->cold[class].fill = 0;
+    }
     owl_lock(&caches.lock);
     c->next_idle = caches.idle;
     caches.idle = c;
@@ -150,11 +153,13 @@ bool owl_cache_is_valid(const struct owl_cache *c)
     bool valid = true;
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
         const struct owl_magazine *m = &c->magazines[class];
-        valid = valid && m->room >= 0 && list_is_valid(m->hot, m->limit - m->room) &&
-                list_is_valid(c->cold[class].blocks, c->cold[class].count);
+        const struct owl_cold_magazine *cold = &c->cold[class];
+        int64_t hot = (int64_t)owl_u32_peek(&m->limit) - owl_u32_peek(&m->room);
+        valid = valid && hot >= 0 && list_is_valid(m->hot, hot) &&
+                list_is_valid(cold->blocks, owl_u32_peek(&cold->count));
     }
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
-        valid = valid && list_is_valid(c->remote[i].blocks, c->remote[i].count);
+        valid = valid && list_is_valid(c->remote[i].blocks, owl_u32_peek(&c->remote[i].count));
     return valid;
 }
 
@@ -167,7 +172,7 @@ __attribute__((constructor(101))) static void start(void)
     owl_unlock(&caches.lock);
 }
 
-static int16_t doubled(int16_t n, int16_t first, int16_t most)
+static uint32_t doubled(uint32_t n, uint32_t first, uint32_t most)
 {
     if (n == 0)
         return first;
@@ -180,15 +185,16 @@ void *owl_cache_refill(struct owl_cache *c, unsigned class)
     struct owl_cold_magazine *cold = &c->cold[class];
     if (cold->blocks != NULL) {
         m->hot = cold->blocks;
-        m->room = m->limit - cold->count;
+        owl_u32_poke(&m->room, owl_u32_peek(&m->limit) - owl_u32_peek(&cold->count));
         cold->blocks = NULL;
-        cold->count = 0;
+        owl_u32_poke(&cold->count, 0);
     } else {
         const struct owl_class *k = &owl_classes[class];
-        m->fill = doubled(m->fill, k->first, k->fill);
-        if (m->limit < m->fill)
-            m->limit = m->fill;
-        m->room = m->limit - (int32_t)owl_slab_take(&c->owner, class, (unsigned)m->fill, &m->hot);
+        cold->fill = doubled(cold->fill, k->first, k->fill);
+        if (owl_u32_peek(&m->limit) < cold->fill)
+            owl_u32_poke(&m->limit, cold->fill);
+        uint32_t taken = owl_slab_take(&c->owner, class, cold->fill, &m->hot);
+        owl_u32_poke(&m->room, owl_u32_peek(&m->limit) - taken);
     }
     owl_assert(owl_cache_is_valid(c));
     return owl_cache_pop(c, class);
@@ -199,13 +205,15 @@ void owl_cache_push_full(struct owl_cache *c, unsigned class, struct owl_block *
     struct owl_magazine *m = &c->magazines[class];
     struct owl_cold_magazine *cold = &c->cold[class];
     struct owl_block *surplus = cold->blocks;
+    uint32_t limit = owl_u32_peek(&m->limit);
     cold->blocks = m->hot;
-    cold->count = m->hot != NULL ? m->limit : 0;
-    if (surplus != NULL || m->limit == 0)
-        m->limit = doubled(m->limit, owl_classes[class].first, owl_classes[class].magazine);
+    owl_u32_poke(&cold->count, m->hot != NULL ? limit : 0);
+    if (surplus != NULL || limit == 0)
+        limit = doubled(limit, owl_classes[class].first, owl_classes[class].magazine);
     owl_block_link(b, NULL);
     m->hot = b;
-    m->room = m->limit - 1;
+    owl_u32_poke(&m->limit, limit);
+    owl_u32_poke(&m->room, limit - 1);
     owl_assert(owl_cache_is_valid(c));
     owl_slab_give(surplus);
 }
@@ -214,8 +222,8 @@ static void flush_remote(struct owl_remote *r)
 {
     struct owl_block *list = r->blocks;
     r->blocks = NULL;
-    r->count = 0;
-    r->bytes = 0;
+    owl_u32_poke(&r->count, 0);
+    owl_u32_poke(&r->bytes, 0);
     owl_slab_give(list);
 }
 
@@ -236,9 +244,9 @@ void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct 
     }
     owl_block_link(b, r->blocks);
     r->blocks = b;
-    r->count++;
-    r->bytes += (uint32_t)bytes;
-    if (r->count >= OWL_REMOTE_BLOCKS || r->bytes >= OWL_REMOTE_BYTES)
+    owl_u32_poke(&r->count, owl_u32_peek(&r->count) + 1);
+    owl_u32_poke(&r->bytes, owl_u32_peek(&r->bytes) + (uint32_t)bytes);
+    if (owl_u32_peek(&r->count) >= OWL_REMOTE_BLOCKS || owl_u32_peek(&r->bytes) >= OWL_REMOTE_BYTES)
         flush_remote(r);
 }
 
@@ -252,9 +260,9 @@ void owl_cache_flush(struct owl_cache *c)
         struct owl_block *hot = m->hot;
         struct owl_block *cool = cold->blocks;
         m->hot = NULL;
-        m->room = m->limit;
+        owl_u32_poke(&m->room, owl_u32_peek(&m->limit));
         cold->blocks = NULL;
-        cold->count = 0;
+        owl_u32_poke(&cold->count, 0);
         owl_slab_give(hot);
         owl_slab_give(cool);
     }
@@ -286,14 +294,15 @@ void owl_cache_count(const struct owl_cache *c, size_t *blocks, size_t *bytes)
     *bytes = 0;
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
         const struct owl_magazine *m = &c->magazines[class];
-        int32_t n = m->limit - m->room + c->cold[class].count;
-        if (n > 0) {
-            *blocks += (size_t)n;
+        uint32_t n = owl_u32_peek(&m->limit) - owl_u32_peek(&m->room) +
+                     owl_u32_peek(&c->cold[class].count);
+        if (n <= 2 * OWL_MAGAZINE_BLOCKS) { /* as it would be if they were of one moment */
+            *blocks += n;
             *bytes += (size_t)n * owl_classes[class].size;
         }
     }
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {
-        *blocks += c->remote[i].count;
-        *bytes += c->remote[i].bytes;
+        *blocks += owl_u32_peek(&c->remote[i].count);
+        *bytes += owl_u32_peek(&c->remote[i].bytes);
     }
 }

@@ -32,24 +32,25 @@
 #include "slab.h"
 #include "tune.h"
 
+/* The numbers are written by the cache's thread alone; statistics peek at them. */
 struct owl_magazine {
     struct owl_block *hot;
-    int32_t room;  /* blocks that the hot magazine can still take */
-    int16_t limit; /* blocks in a full magazine; 0: the class was never used */
-    int16_t fill;  /* blocks that an empty one is filled with; at most limit */
+    owl_u32 room;  /* blocks that the hot magazine can still take */
+    owl_u32 limit; /* blocks in a full magazine; 0: the class was never used */
 };
 
 struct owl_cold_magazine {
     struct owl_block *blocks;
-    int32_t count;
+    owl_u32 count;
+    uint32_t fill; /* blocks that an empty magazine is filled with; at most limit */
 };
 
 /* Blocks on their way home to another owner. */
 struct owl_remote {
     struct owl_owner *owner;
     struct owl_block *blocks;
-    uint32_t count;
-    uint32_t bytes;
+    owl_u32 count;
+    owl_u32 bytes;
 };
 
 struct owl_cache {
@@ -106,7 +107,7 @@ static inline void *owl_cache_pop(struct owl_cache *c, unsigned class)
     if (__builtin_expect(b == NULL, 0))
         return NULL;
     m->hot = owl_block_next(b);
-    m->room++;
+    owl_u32_poke(&m->room, owl_u32_peek(&m->room) + 1);
     b->mark = 0;
     return b;
 }
@@ -115,10 +116,12 @@ static inline void *owl_cache_pop(struct owl_cache *c, unsigned class)
 static inline void owl_cache_push(struct owl_cache *c, unsigned class, struct owl_block *b)
 {
     struct owl_magazine *m = &c->magazines[class];
-    if (__builtin_expect(--m->room < 0, 0)) {
+    uint32_t room = owl_u32_peek(&m->room);
+    if (__builtin_expect(room == 0, 0)) {
         owl_cache_push_full(c, class, b);
         return;
     }
+    owl_u32_poke(&m->room, room - 1);
     owl_block_link(b, m->hot);
     m->hot = b;
 }

@@ -3,7 +3,7 @@
 
 #include "os.h"
 
-struct owl_page_map owl_page_map;
+struct owl_page_map owl_page_map = {.base = (uintptr_t)1 << 63};
 struct owl_range owl_ranges[OWL_RANGES];
 owl_u32 owl_range_count;
 
@@ -66,7 +66,7 @@ int owl_range_add(size_t least)
     r->base = owl_round_up((uintptr_t)p + map_bytes(granules) + bits_bytes(granules),
                            OWL_RANGE_ALIGNMENT);
     if (number == 0) {
-        owl_page_map.base = r->base;
+        owl_word_poke(&owl_page_map.base, r->base);
         owl_page_map.map = r->map;
     }
     /* Pairs with the load in owl_span_of_further: who sees the number sees the range. */

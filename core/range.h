@@ -88,10 +88,12 @@ struct owl_range {
 /*
  * What the fast paths read, in one cache line that is hardly ever written: the first range, and
  * the secret that marks free blocks. An address belongs to the range if its distance from the base
- * is below `accessible`, which only grows.
+ * is below `accessible`, which only grows. Until there is a range the base is so high that no distance
+ * is; so NULL, the one pointer that may be freed by a thread that knows nothing of the range, is in
+ * none, whichever fields that thread sees.
  */
 struct owl_page_map {
-    uintptr_t base;
+    owl_word base;
     struct owl_span *map;
     owl_word accessible; /* bytes */
     uintptr_t secret;
@@ -107,7 +109,7 @@ struct owl_span *owl_span_of_further(uintptr_t p);
 /* The descriptor of p's granule; NULL if p is in no accessible part of any range. */
 static inline struct owl_span *owl_span_of(const void *p)
 {
-    uintptr_t distance = (uintptr_t)p - owl_page_map.base;
+    uintptr_t distance = (uintptr_t)p - owl_word_peek(&owl_page_map.base);
     if (__builtin_expect(distance < owl_word_load_relaxed(&owl_page_map.accessible), 1))
         return &owl_page_map.map[distance >> OWL_GRANULE_SHIFT];
     return owl_span_of_further((uintptr_t)p);

@@ -26,9 +26,9 @@ struct owl_class {
     uint32_t size;     /* bytes of a block */
     uint16_t blocks;   /* in a slab */
     uint16_t order;    /* of the slab: 2^order granules */
-    int16_t magazine;  /* most blocks in a magazine */
-    int16_t fill;      /* most blocks that an empty one is filled with */
-    int16_t first;     /* blocks that the first one is filled with, and has room for */
+    uint16_t magazine; /* most blocks in a magazine */
+    uint16_t fill;     /* most blocks that an empty one is filled with */
+    uint16_t first;    /* blocks that the first one is filled with, and has room for */
 };
 
 extern const struct owl_class owl_classes[OWL_CLASSES];

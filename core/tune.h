@@ -82,7 +82,7 @@ static_assert(OWL_SLAB_MAX_BLOCKS >= OWL_GRANULE >> OWL_QUANTUM_SHIFT,
               "a granule of the smallest blocks has its bits");
 static_assert(OWL_SLAB_MAX_BLOCKS % 64 == 0, "free bits come in words");
 static_assert(OWL_MAGAZINE_MIN >= 1 && OWL_MAGAZINE_BLOCKS >= OWL_MAGAZINE_MIN, "magazines");
-static_assert(OWL_MAGAZINE_BLOCKS <= INT16_MAX && OWL_FILL_BLOCKS <= OWL_MAGAZINE_BLOCKS &&
+static_assert(OWL_FILL_BLOCKS <= OWL_MAGAZINE_BLOCKS &&
                   OWL_FILL_BYTES <= OWL_MAGAZINE_BYTES,
               "what fills a magazine fits it");
 static_assert(OWL_FIRST_BLOCKS <= OWL_FILL_BLOCKS && OWL_FIRST_BYTES <= OWL_FILL_BYTES, "starts");

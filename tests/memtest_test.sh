@@ -108,8 +108,8 @@ make_allocators() {
 #ifndef HANG_AT
 #define HANG_AT 0
 #endif
-#ifndef TWICE_EVERY
-#define TWICE_EVERY 0
+#ifndef TWICE_AFTER
+#define TWICE_AFTER 0
 #endif
 #ifndef SHORT_EVERY
 #define SHORT_EVERY 0
@@ -167,8 +167,8 @@ void *malloc(size_t size)
         errno = ENOMEM;
         return NULL;
     }
-    if (TWICE_EVERY != 0 && n % TWICE_EVERY == 0 && last != NULL && ((size_t *)last)[-1] >= size)
-        return last;
+    if (TWICE_AFTER != 0 && n > TWICE_AFTER && last != NULL && ((size_t *)last)[-1] >= size)
+        return last;                    /* which nobody has freed */
     if (SHORT_EVERY != 0 && n % SHORT_EVERY == 0 && size > 64) {
         p = take(16, size);             /* its end is where the next block begins */
         __atomic_fetch_sub(&used, 64, __ATOMIC_SEQ_CST);
@@ -185,7 +185,8 @@ void *malloc(size_t size)
 
 void free(void *block)
 {
-    (void)block;
+    if (block == last)
+        last = NULL;
 }
 
 void *calloc(size_t number, size_t size)
@@ -220,7 +221,7 @@ size_t malloc_usable_size(void *block)
     return block != NULL ? ((size_t *)block)[-1] : 0;
 }
 SOURCE
-    for peer in good CRASH_AT=500 HANG_AT=500 TWICE_EVERY=300 SHORT_EVERY=300 MISALIGN_EVERY=300 \
+    for peer in good CRASH_AT=500 HANG_AT=500 TWICE_AFTER=300 SHORT_EVERY=300 MISALIGN_EVERY=300 \
                 FAIL_AT=500 REALLOC_LOSES=1 CALLOC_DIRTY=1; do
         "$compiler" -shared -fPIC -O1 -fno-builtin -D"$peer" -o "${peer%%=*}.so" peer.c >err 2>&1 ||
             return 1
@@ -343,16 +344,16 @@ if make_allocators; then
     run --allocators HANG_AT=./HANG_AT.so --workload uniform --ops 2000 --timeout 1
     [ "$status" -eq 1 ] && grep -q "FAILED.*killed" out
     result $? "a peer that hangs is a failure"
-    caught TWICE_EVERY uniform "was written" "a block given out twice is found (uniform)"
-    caught TWICE_EVERY producer "was written" "a block given out twice is found (producer)"
-    caught TWICE_EVERY churn "was written" "a block given out twice is found (churn)"
+    caught TWICE_AFTER uniform "was written" "a block given out twice is found (uniform)"
+    caught TWICE_AFTER producer "was written" "a block given out twice is found (producer)"
+    caught TWICE_AFTER churn "was written" "a block given out twice is found (churn)"
     caught SHORT_EVERY small "was written" "blocks that overlap are found"
     caught MISALIGN_EVERY uniform "not aligned" "a misaligned block is found"
     caught REALLOC_LOSES realloc "was written" "a realloc that loses a byte is found"
     caught FAIL_AT uniform "returned NULL" "an allocation that fails is found"
     if [ -f made.trace ] && [ "$all" != "${all%trace*}" ]; then
         caught CALLOC_DIRTY trace:made.trace "calloc" "memory from calloc that is not zero is found"
-        caught TWICE_EVERY trace:made.trace "was written" "a block given out twice is found (trace)"
+        caught TWICE_AFTER trace:made.trace "was written" "a block given out twice is found (trace)"
     fi
     run --allocators none=./nomalloc.so
     is 2 "a library that is not there"
@@ -365,4 +366,6 @@ else
 fi
 
 echo "1..$tests"
-[ "$failed" -eq 0 ]
+# The TAP driver counts what failed; a status of its own would count as one failure more.
+[ "$failed" -eq 0 ] || [ -n "${AM_TAP_AWK-}" ] || exit 1
+exit 0
