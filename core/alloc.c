@@ -51,6 +51,14 @@ void *owl_malloc_slow(size_t size)
     return p;
 }
 
+static inline void check_small(const struct owl_span *s, const void *p)
+{
+    if (!owl_is_block_start(s, p))
+        owl_report(OWL_FAULT_INTERIOR, p, s->bytes);
+    if (owl_block_is_marked(p))
+        owl_report(OWL_FAULT_DOUBLE, p, s->bytes);
+}
+
 /* The descriptor of a block in a slab or span, after all checks; NULL: the block is a mapping. */
 static struct owl_span *checked(const void *p)
 {
@@ -60,27 +68,22 @@ static struct owl_span *checked(const void *p)
             owl_report(owl_mapping_contains(p) ? OWL_FAULT_INTERIOR : OWL_FAULT_FOREIGN, p, 0);
         return NULL;
     }
-    switch (s->kind) {
-    case OWL_KIND_SLAB:
-        if (!owl_is_block_start(s, p))
-            owl_report(OWL_FAULT_INTERIOR, p, s->bytes);
-        if (owl_block_is_marked(p))
-            owl_report(OWL_FAULT_DOUBLE, p, s->bytes);
-        return s;
-    case OWL_KIND_LARGE:
-        if ((uintptr_t)p != s->start)
-            owl_report(OWL_FAULT_INTERIOR, p, s->bytes);
-        return s;
-    default:
+    if (s->kind == OWL_KIND_SLAB)
+        check_small(s, p);
+    else if (s->kind != OWL_KIND_LARGE)
         owl_report(OWL_FAULT_INVALID, p, 0);
-    }
+    else if ((uintptr_t)p != s->start)
+        owl_report(OWL_FAULT_INTERIOR, p, s->bytes);
+    return s;
 }
 
 static void free_small(struct owl_span *s, struct owl_block *b)
 {
-    struct owl_cache *c = owl_cache_get();
     uintptr_t owner = owl_word_load_relaxed(&s->owner);
-    if (c == NULL) {
+    struct owl_cache *c = owl_cache_self;
+    if (c == &owl_cache_none)
+        c = owl_cache_get();
+    if (c == NULL || c == &owl_cache_gone) {
         owl_block_link(b, NULL);
         owl_slab_give(b);
     } else if (owner == (uintptr_t)c) {
@@ -90,19 +93,27 @@ static void free_small(struct owl_span *s, struct owl_block *b)
     }
 }
 
-void owl_free_slow(void *p)
+static void free_large(void *p)
 {
-    if (p == NULL)
-        return;
     int saved = errno;
     struct owl_span *s = checked(p);
     if (s == NULL)
         owl_mapping_end(p);
-    else if (s->kind == OWL_KIND_SLAB)
-        free_small(s, p);
     else
         owl_large_free(s);
     errno = saved;
+}
+
+/* First of all, what is not slow but another thread's. */
+void owl_free_slow(void *p)
+{
+    struct owl_span *s = owl_span_of(p);
+    if (s != NULL && s->kind == OWL_KIND_SLAB) {
+        check_small(s, p);
+        free_small(s, p);
+    } else if (p != NULL) {
+        free_large(p);
+    }
 }
 
 void *owl_malloc(size_t size)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cache.h"
 
+#include <errno.h>
 #include <pthread.h>
-#include <string.h>
 
 #include "mapping.h"
 #include "os.h"
@@ -112,31 +112,40 @@ static void thread_ends(void *cache)
     end_cache(c);
 }
 
+/* A cache for this thread: one that another has left, or a new one. */
+static struct owl_cache *find_cache(void)
+{
+    owl_lock(&caches.lock);
+    if (!caches.ready)
+        set_up();
+    struct owl_cache *c = caches.idle;
+    if (c != NULL)
+        caches.idle = c->next_idle;
+    else if (caches.keyed)
+        c = carve_cache();
+    owl_unlock(&caches.lock);
+    return c;
+}
+
 struct owl_cache *owl_cache_get(void)
 {
     struct owl_cache *c = owl_cache_self;
     if (c != &owl_cache_none)
         return c != &owl_cache_gone ? c : NULL;
 
-    owl_lock(&caches.lock);
-    if (!caches.ready)
-        set_up();
-    c = caches.idle;
-    if (c != NULL)
-        caches.idle = c->next_idle;
-    else if (caches.keyed)
-        c = carve_cache();
-    owl_unlock(&caches.lock);
-    if (c == NULL)
-        return NULL;
-    owl_cache_self = c;
-    c->ending = false;
-    /* With the cache in place, for this may allocate. */
-    if (pthread_setspecific(caches.key, c) != 0) {
-        end_cache(c);
-        owl_cache_self = &owl_cache_none;
-        return NULL;
+    int saved = errno;
+    c = find_cache();
+    if (c != NULL) {
+        owl_cache_self = c;
+        c->ending = false;
+        /* With the cache in place, for this may allocate. */
+        if (pthread_setspecific(caches.key, c) != 0) {
+            end_cache(c);
+            owl_cache_self = &owl_cache_none;
+            c = NULL;
+        }
     }
+    errno = saved;
     return c;
 }
 

@@ -67,8 +67,9 @@ struct owl_cache {
 extern __thread struct owl_cache *owl_cache_self __attribute__((tls_model("initial-exec")));
 extern struct owl_cache owl_cache_none, owl_cache_gone;
 
-/* This thread's cache. Makes it, and at the first call of all the allocator, if need be. NULL: the
- * thread has ended, there is no memory for a cache, or the program has used up all thread keys. */
+/* This thread's cache. Makes it, and at the first call of all the allocator, if need be. Keeps errno.
+ * NULL: the thread has ended, there is no memory for a cache, or the program has no thread key
+ * left. */
 struct owl_cache *owl_cache_get(void);
 
 /* A block of a class whose hot magazine is empty. NULL: no memory. */

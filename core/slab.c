@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "slab.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "pool.h"
@@ -257,6 +258,9 @@ static struct given give_to(struct owl_owner *o, struct owl_block *list)
 
 void owl_slab_give(struct owl_block *list)
 {
+    if (list == NULL)
+        return;
+    int saved = errno; /* free keeps it, and locks and the pool may make system calls */
     while (list != NULL) {
         const struct owl_span *s = owl_span_of(list);
         uintptr_t owner = owl_word_load_relaxed(&s->owner);
@@ -272,6 +276,7 @@ void owl_slab_give(struct owl_block *list)
             owl_report(given.fault, given.bad, owl_span_of(given.bad)->bytes);
         list = given.others;
     }
+    errno = saved;
 }
 
 void owl_slab_abandon(struct owl_owner *me)

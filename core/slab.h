@@ -56,7 +56,7 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
                        struct owl_block **list);
 
 /* Brings the blocks of a list home, whoever owns their slabs. A slab that has all its blocks at
- * home goes to the pool. Any thread; no lock may be held. */
+ * home goes to the pool. Keeps errno. Any thread; no lock may be held. */
 void owl_slab_give(struct owl_block *list);
 
 /* Leaves all slabs to the orphans. The owner's own thread, when it ends. */
