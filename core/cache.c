@@ -209,9 +209,9 @@ void *owl_cache_refill(struct owl_cache *c, unsigned class)
     return owl_cache_pop(c, class);
 }
 
-void owl_cache_push_full(struct owl_cache *c, unsigned class, struct owl_block *b)
+void owl_cache_push_full(struct owl_cache *c, struct owl_magazine *m, struct owl_block *b)
 {
-    struct owl_magazine *m = &c->magazines[class];
+    size_t class = (size_t)(m - c->magazines);
     struct owl_cold_magazine *cold = &c->cold[class];
     struct owl_block *surplus = cold->blocks;
     uint32_t limit = owl_u32_peek(&m->limit);

@@ -76,7 +76,7 @@ struct owl_cache *owl_cache_get(void);
 void *owl_cache_refill(struct owl_cache *c, unsigned class);
 
 /* Takes in a block of this cache's own slabs though the hot magazine is full. */
-void owl_cache_push_full(struct owl_cache *c, unsigned class, struct owl_block *b);
+void owl_cache_push_full(struct owl_cache *c, struct owl_magazine *m, struct owl_block *b);
 
 /* Takes in a block of another owner's slab. */
 void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct owl_block *b,
@@ -117,12 +117,13 @@ static inline void *owl_cache_pop(struct owl_cache *c, unsigned class)
 static inline void owl_cache_push(struct owl_cache *c, unsigned class, struct owl_block *b)
 {
     struct owl_magazine *m = &c->magazines[class];
-    uint32_t room = owl_u32_peek(&m->room);
-    if (__builtin_expect(room == 0, 0)) {
-        owl_cache_push_full(c, class, b);
+    /* Decremented first, so that it is one instruction; below zero it is put right at once. */
+    int32_t room = (int32_t)owl_u32_peek(&m->room) - 1;
+    owl_u32_poke(&m->room, (uint32_t)room);
+    if (__builtin_expect(room < 0, 0)) {
+        owl_cache_push_full(c, m, b);
         return;
     }
-    owl_u32_poke(&m->room, room - 1);
     owl_block_link(b, m->hot);
     m->hot = b;
 }
