@@ -31,7 +31,7 @@
 /* The thread cache. A class keeps at most two magazines, each of at most so many bytes and blocks;
  * it begins with small ones. An empty one is filled with fewer: a block that no caller has asked
  * for yet would only make memory resident, whereas one that was freed is resident already. */
-#define OWL_MAGAZINE_BYTES ((size_t)128 << 10)
+#define OWL_MAGAZINE_BYTES ((size_t)256 << 10)
 #define OWL_MAGAZINE_BLOCKS 128
 #define OWL_MAGAZINE_MIN 4
 #define OWL_FILL_BYTES ((size_t)8 << 10)
