@@ -8,12 +8,6 @@
 
 struct owl_owner owl_orphans;
 
-void owl_block_report(const struct owl_block *b)
-{
-    const struct owl_span *s = owl_span_of(b);
-    owl_report(OWL_FAULT_OVERWRITTEN, b, s != NULL ? s->bytes : 0);
-}
-
 static uintptr_t owner_word(const struct owl_owner *o)
 {
     return (uintptr_t)o;
