@@ -21,13 +21,18 @@ static bool is_power_of_two(size_t n)
     return n != 0 && (n & (n - 1)) == 0;
 }
 
+/* A success keeps errno, whatever the system calls on the way did to it. */
 static void *alloc_class(unsigned class)
 {
+    int saved = errno;
     struct owl_cache *c = owl_cache_get();
-    if (c == NULL)
-        return owl_cache_take_uncached(class);
-    void *p = owl_cache_pop(c, class);
-    return p != NULL ? p : owl_cache_refill(c, class);
+    void *p = c != NULL ? owl_cache_pop(c, class) : owl_cache_take_uncached(class);
+    if (p == NULL && c != NULL)
+        p = owl_cache_refill(c, class);
+    if (p == NULL)
+        return out_of_memory();
+    errno = saved;
+    return p;
 }
 
 static void *alloc_large(size_t size, size_t alignment, bool zero)
@@ -43,12 +48,7 @@ void *owl_malloc_slow(size_t size)
 {
     if (size > OWL_SMALL_MAX)
         return alloc_large(size, OWL_QUANTUM, false);
-    int saved = errno;
-    void *p = alloc_class(owl_class_of(size));
-    if (p == NULL)
-        return out_of_memory();
-    errno = saved;
-    return p;
+    return alloc_class(owl_class_of(size));
 }
 
 static inline void check_small(const struct owl_span *s, const void *p)
@@ -247,12 +247,7 @@ static void *alloc_aligned(size_t alignment, size_t size)
     unsigned class = aligned_class(alignment, size);
     if (class == OWL_CLASSES)
         return alloc_large(size, alignment, false);
-    int saved = errno;
-    void *p = alloc_class(class);
-    if (p == NULL)
-        return out_of_memory();
-    errno = saved;
-    return p;
+    return alloc_class(class);
 }
 
 void *owl_aligned_alloc(size_t alignment, size_t size)

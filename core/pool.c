@@ -125,7 +125,7 @@ static struct owl_span *carve(enum state state, struct owl_span *s, size_t granu
 
 static struct owl_span *take_free(enum state state, size_t granules, unsigned order)
 {
-    uint64_t fit = order < 64 ? pool.filled[state] & ~(((uint64_t)1 << order) - 1) : 0;
+    uint64_t fit = pool.filled[state] & ~(((uint64_t)1 << order) - 1);
     if (fit == 0)
         return NULL;
     return carve(state, pool.lists[state][__builtin_ctzl(fit)].first, granules);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "record_log.h"
+#include "trace.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -132,6 +133,18 @@ static bool make_control(void)
         return false;
     control = map;
     return pthread_key_create(&end_key, thread_ends) == 0;
+}
+
+void *record_realloc(void *(*real)(void *, size_t), void *old, size_t size, bool outermost)
+{
+    if (outermost && old)
+        record_append(RECORD_REALLOC_BEGIN, old, 0, 0);
+    void *p = real(old, size);
+    if (outermost && old)
+        record_append(RECORD_REALLOC_END, p, size, 0);
+    else if (outermost && p)
+        record_append(TRACE_MALLOC, p, size, 0);
+    return p;
 }
 
 /* An exec of another program in the same process finds an old log there, and starts it anew. */

@@ -22,6 +22,7 @@
 #define OWL_STRESS_RECORD_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define RECORD_MAGIC "owlrawlg"
@@ -81,6 +82,9 @@ static inline void record_leave(void)
 
 /* Append an event, between record_enter() and record_leave(). Does nothing when not recording. */
 void record_append(unsigned kind, const void *address, uint64_t size, unsigned align_log2);
+
+/* Make a call of realloc, logged if this is the outermost one; between the same two. */
+void *record_realloc(void *(*real)(void *, size_t), void *old, size_t size, bool outermost);
 
 /* The symbol's next definition after this library, or the end of the process. */
 void *record_next(const char *symbol);

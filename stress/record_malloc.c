@@ -132,13 +132,7 @@ EXPORT void *realloc(void *old, size_t size)
     if (is_early(old) || !ready())
         return realloc_early(old, size);
     bool outermost = record_enter();
-    if (outermost && old)
-        record_append(RECORD_REALLOC_BEGIN, old, 0, 0);
-    void *p = real.realloc(old, size);
-    if (outermost && old)
-        record_append(RECORD_REALLOC_END, p, size, 0);
-    else if (outermost && p)
-        record_append(TRACE_MALLOC, p, size, 0);
+    void *p = record_realloc(real.realloc, old, size, outermost);
     record_leave();
     return p;
 }

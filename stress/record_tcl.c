@@ -96,13 +96,7 @@ EXPORT void *TclpRealloc(void *old, size_t size)
 {
     bool outermost = enter(__builtin_return_address(0));
     size &= real.size_mask;
-    if (outermost && old)
-        record_append(RECORD_REALLOC_BEGIN, old, 0, 0);
-    void *p = real.realloc(old, size);
-    if (outermost && old)
-        record_append(RECORD_REALLOC_END, p, size, 0);
-    else if (outermost && p)
-        record_append(TRACE_MALLOC, p, size, 0);
+    void *p = record_realloc(real.realloc, old, size, outermost);
     record_leave();
     return p;
 }
