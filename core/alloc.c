@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "check.h"
 #include "large.h"
 #include "mapping.h"
 #include "os.h"
@@ -84,8 +85,8 @@ static void free_small(struct owl_span *s, struct owl_block *b)
     if (c == &owl_cache_none)
         c = owl_cache_get();
     if (c == NULL || c == &owl_cache_gone) {
-        owl_block_link(b, NULL);
-        owl_slab_give(b);
+        owl_block_mark(b);
+        owl_slab_give(&b, 1);
     } else if (owner == (uintptr_t)c) {
         owl_cache_push(c, s->class, b);
     } else {

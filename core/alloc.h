@@ -46,10 +46,10 @@ static inline void owl_free_fast(void *p)
 {
     struct owl_cache *c = owl_cache_self;
     uintptr_t distance = (uintptr_t)p - owl_word_peek(&owl_page_map.base);
-    if (__builtin_expect(distance < owl_word_load_relaxed(&owl_page_map.accessible), 1)) {
+    if (__builtin_expect(distance < owl_word_peek(&owl_page_map.accessible), 1)) {
         struct owl_span *s = &owl_page_map.map[distance >> OWL_GRANULE_SHIFT];
         struct owl_block *b = p;
-        if (__builtin_expect(owl_word_load_relaxed(&s->owner) == (uintptr_t)c, 1) &&
+        if (__builtin_expect(owl_word_peek(&s->owner) == (uintptr_t)c, 1) &&
             __builtin_expect(owl_is_block_start(s, p) && !owl_block_is_marked(b), 1)) {
             owl_cache_push(c, s->class, b);
             return;

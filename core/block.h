@@ -3,13 +3,12 @@
  * A free block on its way: in a thread's magazine, or gathered to be given back to its owner. (At
  * home in its slab a free block is one bit, and its memory means nothing.)
  *
- *    bytes 0..7    mark = secret ^ own address ^ next
- *    bytes 8..15   next free block of the list, or NULL
+ *    bytes 0..7    mark = secret ^ own address
  *
- * The mark shows that the two words are what the allocator wrote: a list is believed only as far
- * as the marks are right, so that a write through a stale pointer, or past the end of the block
- * before, is found when the block is taken. It is wiped when the block is handed out. So a block
- * whose mark is right when a caller frees it is free already; chance makes one such mark in 2^64.
+ * Free blocks are kept in arrays, out of a program's reach: nothing that it writes into a free block
+ * can lead the allocator astray. The mark is there to find double frees only. It is written when a
+ * block is freed, or taken from its slab, and wiped when it is handed out; so a block that bears its
+ * mark when a caller frees it is free already. Chance makes one such mark in 2^64.
  */
 #ifndef OWL_CORE_BLOCK_H
 #define OWL_CORE_BLOCK_H
@@ -18,41 +17,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "check.h"
 #include "range.h"
 
 struct owl_block {
     uintptr_t mark;
-    struct owl_block *next;
 };
 
 _Static_assert(sizeof(struct owl_block) <= OWL_QUANTUM, "the smallest block has room for it");
 
-static inline uintptr_t owl_block_mark(const struct owl_block *b, const struct owl_block *next)
+static inline uintptr_t owl_block_mark_of(const struct owl_block *b)
 {
-    return owl_page_map.secret ^ (uintptr_t)b ^ (uintptr_t)next;
+    return owl_page_map.secret ^ (uintptr_t)b;
 }
 
-static inline void owl_block_link(struct owl_block *b, struct owl_block *next)
+static inline void owl_block_mark(struct owl_block *b)
 {
-    b->mark = owl_block_mark(b, next);
-    b->next = next;
+    b->mark = owl_block_mark_of(b);
 }
 
 static inline bool owl_block_is_marked(const struct owl_block *b)
 {
-    return b->mark == owl_block_mark(b, b->next);
+    return b->mark == owl_block_mark_of(b);
 }
 
-/* Reports a broken mark; the block's size is found by its address. */
-_Noreturn void owl_block_report(const struct owl_block *b);
-
-/* The block that follows b in its list. */
-static inline struct owl_block *owl_block_next(const struct owl_block *b)
+/* The block is about to be handed out. */
+static inline void owl_block_wipe(struct owl_block *b)
 {
-    if (__builtin_expect(!owl_block_is_marked(b), 0))
-        owl_block_report(b);
-    return b->next;
+    b->mark = 0;
 }
 
 #endif

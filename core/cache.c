@@ -3,12 +3,19 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
+#include "check.h"
 #include "mapping.h"
 #include "os.h"
 #include "pool.h"
 
-struct owl_cache owl_cache_none, owl_cache_gone;
+/* The slots of a magazine that has no room: it is empty and full. */
+static struct owl_block *no_slots[1];
+#define NO_ROOM {[0 ... OWL_CLASSES - 1] = (uintptr_t)&no_slots[1]}
+
+struct owl_cache owl_cache_none = {.top = NO_ROOM, .limit = NO_ROOM};
+struct owl_cache owl_cache_gone = {.top = NO_ROOM, .limit = NO_ROOM};
 __thread struct owl_cache *owl_cache_self __attribute__((tls_model("initial-exec"))) =
     &owl_cache_none;
 
@@ -66,17 +73,81 @@ static void set_up(void)
     caches.ready = true;
 }
 
-static struct owl_cache *carve_cache(void)
+/* Zeroed memory for caches and slots, for good. The lock is held. NULL: no memory. */
+static void *carve(size_t bytes)
 {
-    if ((size_t)(caches.end - caches.fresh) < sizeof(struct owl_cache)) {
+    if ((size_t)(caches.end - caches.fresh) < bytes) {
         char *p = owl_os.map(OWL_GRANULE);
         if (p == NULL)
             return NULL;
         caches.fresh = p;
         caches.end = p + OWL_GRANULE;
     }
-    struct owl_cache *c = (struct owl_cache *)caches.fresh;
-    caches.fresh += sizeof *c;
+    void *p = caches.fresh;
+    caches.fresh += bytes;
+    return p;
+}
+
+/* Slots for a magazine: some that the cache has to spare, or new ones. NULL: no memory. */
+static struct owl_block **find_slots(struct owl_cache *c, unsigned shift)
+{
+    void **slots = c->spare[shift];
+    if (slots != NULL) {
+        c->spare[shift] = *slots;
+    } else {
+        owl_lock(&caches.lock);
+        slots = carve(sizeof *slots << shift);
+        owl_unlock(&caches.lock);
+    }
+    return (struct owl_block **)slots;
+}
+
+static void use_slots(struct owl_cache *c, unsigned class, struct owl_block **slots, size_t count)
+{
+    owl_word_poke(&c->magazines[class].slots, (uintptr_t)slots);
+    owl_word_poke(&c->top[class], (uintptr_t)(slots + 1 + count));
+    owl_word_poke(&c->limit[class], (uintptr_t)(slots + 1 + c->magazines[class].limit));
+}
+
+static struct owl_block **slots_of(const struct owl_cache *c, unsigned class)
+{
+    return (struct owl_block **)owl_word_peek(&c->magazines[class].slots);
+}
+
+/* Blocks in a magazine. Of another thread's this is a guess, which may be far off. */
+static size_t count_of(const struct owl_cache *c, unsigned class)
+{
+    return (owl_word_peek(&c->top[class]) - owl_word_peek(&c->magazines[class].slots)) /
+               sizeof(struct owl_block *) -
+           1;
+}
+
+static void spare_slots(struct owl_cache *c, unsigned class)
+{
+    struct owl_magazine *m = &c->magazines[class];
+    if (m->limit > 0) {
+        void **slots = (void **)slots_of(c, class);
+        *slots = c->spare[m->shift];
+        c->spare[m->shift] = slots;
+    }
+}
+
+/* Back to no room; what was in the magazine has been taken care of. */
+static void close_magazine(struct owl_cache *c, unsigned class)
+{
+    spare_slots(c, class);
+    c->magazines[class].limit = 0;
+    c->magazines[class].fill = 0;
+    use_slots(c, class, no_slots, 0);
+}
+
+static struct owl_cache *carve_cache(void)
+{
+    struct owl_cache *c = carve(sizeof *c);
+    if (c == NULL)
+        return NULL;
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        use_slots(c, class, no_slots, 0);
     c->next = caches.all;
     caches.all = c;
     return c;
@@ -87,11 +158,8 @@ static void end_cache(struct owl_cache *c)
 {
     owl_cache_flush(c);
     owl_slab_abandon(&c->owner);
-    for (unsigned class = 0; class < OWL_CLASSES; class++) {
-        owl_u32_poke(&c->magazines[class].room, 0);
-        owl_u32_poke(&c->magazines[class].limit, 0);
-        c->cold[class].fill = 0;
-    }
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        close_magazine(c, class);
     owl_lock(&caches.lock);
     c->next_idle = caches.idle;
     caches.idle = c;
@@ -149,26 +217,30 @@ struct owl_cache *owl_cache_get(void)
     return c;
 }
 
-static bool list_is_valid(const struct owl_block *list, int64_t count)
+static bool all_marked(struct owl_block *const *blocks, size_t n)
 {
-    for (const struct owl_block *b = list; b != NULL; b = b->next, count--)
-        if (!owl_block_is_marked(b) || count == 0)
+    for (size_t i = 0; i < n; i++)
+        if (blocks[i] == NULL || !owl_block_is_marked(blocks[i]))
             return false;
-    return count == 0;
+    return true;
+}
+
+static bool magazine_is_valid(const struct owl_cache *c, unsigned class)
+{
+    const struct owl_magazine *m = &c->magazines[class];
+    struct owl_block **slots = slots_of(c, class);
+    return slots[0] == NULL && m->fill <= m->limit && (m->limit == 0 || m->limit < 1u << m->shift) &&
+           owl_word_peek(&c->limit[class]) == (uintptr_t)(slots + 1 + m->limit) &&
+           count_of(c, class) <= m->limit && all_marked(slots + 1, count_of(c, class));
 }
 
 bool owl_cache_is_valid(const struct owl_cache *c)
 {
     bool valid = true;
-    for (unsigned class = 0; class < OWL_CLASSES; class++) {
-        const struct owl_magazine *m = &c->magazines[class];
-        const struct owl_cold_magazine *cold = &c->cold[class];
-        int64_t hot = (int64_t)owl_u32_peek(&m->limit) - owl_u32_peek(&m->room);
-        valid = valid && hot >= 0 && list_is_valid(m->hot, hot) &&
-                list_is_valid(cold->blocks, owl_u32_peek(&cold->count));
-    }
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        valid = valid && magazine_is_valid(c, class);
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
-        valid = valid && list_is_valid(c->remote[i].blocks, owl_u32_peek(&c->remote[i].count));
+        valid = valid && all_marked(c->remote[i].blocks, owl_u32_peek(&c->remote[i].count));
     return valid;
 }
 
@@ -181,59 +253,89 @@ __attribute__((constructor(101))) static void start(void)
     owl_unlock(&caches.lock);
 }
 
-static uint32_t doubled(uint32_t n, uint32_t first, uint32_t most)
+static uint16_t doubled(unsigned n, unsigned first, unsigned most)
 {
     if (n == 0)
-        return first;
-    return n < most / 2 ? 2 * n : most;
+        return (uint16_t)first;
+    return (uint16_t)(n < most / 2 ? 2 * n : most);
+}
+
+/* Doubles a magazine's limit. False: it has no slots, and there is no memory for them. */
+static bool grow(struct owl_cache *c, unsigned class)
+{
+    struct owl_magazine *m = &c->magazines[class];
+    uint16_t limit = doubled(m->limit, 2u * owl_classes[class].first, owl_classes[class].magazine);
+    struct owl_block **slots = slots_of(c, class);
+    size_t count = count_of(c, class);
+    if (m->limit == 0 || limit >= 1u << m->shift) {
+        unsigned shift = OWL_MAGAZINE_MIN_SHIFT;
+        while (limit >= 1u << shift)
+            shift++;
+        struct owl_block **more = find_slots(c, shift);
+        if (more == NULL)
+            return m->limit > 0;
+        memcpy(more + 1, slots + 1, count * sizeof *slots);
+        more[0] = NULL;
+        spare_slots(c, class);
+        m->shift = (uint8_t)shift;
+        slots = more;
+    }
+    m->limit = limit;
+    use_slots(c, class, slots, count);
+    return true;
+}
+
+static void reverse(struct owl_block **blocks, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        struct owl_block *b = blocks[i];
+        blocks[i] = blocks[n - 1 - i];
+        blocks[n - 1 - i] = b;
+    }
 }
 
 void *owl_cache_refill(struct owl_cache *c, unsigned class)
 {
     struct owl_magazine *m = &c->magazines[class];
-    struct owl_cold_magazine *cold = &c->cold[class];
-    if (cold->blocks != NULL) {
-        m->hot = cold->blocks;
-        owl_u32_poke(&m->room, owl_u32_peek(&m->limit) - owl_u32_peek(&cold->count));
-        cold->blocks = NULL;
-        owl_u32_poke(&cold->count, 0);
-    } else {
-        const struct owl_class *k = &owl_classes[class];
-        cold->fill = doubled(cold->fill, k->first, k->fill);
-        if (owl_u32_peek(&m->limit) < cold->fill)
-            owl_u32_poke(&m->limit, cold->fill);
-        uint32_t taken = owl_slab_take(&c->owner, class, cold->fill, &m->hot);
-        owl_u32_poke(&m->room, owl_u32_peek(&m->limit) - taken);
-    }
+    const struct owl_class *k = &owl_classes[class];
+    if (m->limit == 0 && !grow(c, class))
+        return owl_cache_take_uncached(class);
+    m->fill = doubled(m->fill, k->first, k->fill);
+    if (m->fill > m->limit && (!grow(c, class) || m->fill > m->limit))
+        m->fill = m->limit;
+    struct owl_block **blocks = slots_of(c, class) + 1;
+    size_t taken = owl_slab_take(&c->owner, class, m->fill, blocks);
+    reverse(blocks, taken);
+    owl_word_poke(&c->top[class], (uintptr_t)(blocks + taken));
     owl_assert(owl_cache_is_valid(c));
     return owl_cache_pop(c, class);
 }
 
-void owl_cache_push_full(struct owl_cache *c, struct owl_magazine *m, struct owl_block *b)
+/* The older half goes home. It is taken out first: a report of what is wrong with it may end in a
+ * handler that allocates. */
+void owl_cache_push_full(struct owl_cache *c, struct owl_block *b)
 {
-    size_t class = (size_t)(m - c->magazines);
-    struct owl_cold_magazine *cold = &c->cold[class];
-    struct owl_block *surplus = cold->blocks;
-    uint32_t limit = owl_u32_peek(&m->limit);
-    cold->blocks = m->hot;
-    owl_u32_poke(&cold->count, m->hot != NULL ? limit : 0);
-    if (surplus != NULL || limit == 0)
-        limit = doubled(limit, owl_classes[class].first, owl_classes[class].magazine);
-    owl_block_link(b, NULL);
-    m->hot = b;
-    owl_u32_poke(&m->limit, limit);
-    owl_u32_poke(&m->room, limit - 1);
+    struct owl_block *older[OWL_MAGAZINE_BLOCKS / 2 + 2];
+    unsigned class = owl_span_of(b)->class;
+    size_t count = count_of(c, class), half = (count + 1) / 2;
+    struct owl_block **blocks = slots_of(c, class) + 1;
+    memcpy(older, blocks, half * sizeof *blocks);
+    memmove(blocks, blocks + half, (count - half) * sizeof *blocks);
+    owl_word_poke(&c->top[class], (uintptr_t)(blocks + count - half));
+    if (grow(c, class))
+        owl_cache_push(c, class, b);
+    else
+        older[half++] = b;
     owl_assert(owl_cache_is_valid(c));
-    owl_slab_give(surplus);
+    owl_slab_give(older, half);
 }
 
 static void flush_remote(struct owl_remote *r)
 {
-    struct owl_block *list = r->blocks;
-    r->blocks = NULL;
+    size_t count = owl_u32_peek(&r->count);
     owl_u32_poke(&r->count, 0);
     owl_u32_poke(&r->bytes, 0);
-    owl_slab_give(list);
+    owl_slab_give(r->blocks, count);
 }
 
 /* Fibonacci hashing: the upper bits of the product depend on all bits of the address. */
@@ -251,11 +353,12 @@ void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct 
         flush_remote(r);
         r->owner = owner;
     }
-    owl_block_link(b, r->blocks);
-    r->blocks = b;
-    owl_u32_poke(&r->count, owl_u32_peek(&r->count) + 1);
+    uint32_t count = owl_u32_peek(&r->count);
+    owl_block_mark(b);
+    r->blocks[count] = b;
+    owl_u32_poke(&r->count, count + 1);
     owl_u32_poke(&r->bytes, owl_u32_peek(&r->bytes) + (uint32_t)bytes);
-    if (owl_u32_peek(&r->count) >= OWL_REMOTE_BLOCKS || owl_u32_peek(&r->bytes) >= OWL_REMOTE_BYTES)
+    if (count + 1 == OWL_REMOTE_BLOCKS || owl_u32_peek(&r->bytes) >= OWL_REMOTE_BYTES)
         flush_remote(r);
 }
 
@@ -264,16 +367,10 @@ void owl_cache_flush(struct owl_cache *c)
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
         flush_remote(&c->remote[i]);
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
-        struct owl_magazine *m = &c->magazines[class];
-        struct owl_cold_magazine *cold = &c->cold[class];
-        struct owl_block *hot = m->hot;
-        struct owl_block *cool = cold->blocks;
-        m->hot = NULL;
-        owl_u32_poke(&m->room, owl_u32_peek(&m->limit));
-        cold->blocks = NULL;
-        owl_u32_poke(&cold->count, 0);
-        owl_slab_give(hot);
-        owl_slab_give(cool);
+        struct owl_block **blocks = slots_of(c, class) + 1;
+        size_t count = count_of(c, class);
+        owl_word_poke(&c->top[class], (uintptr_t)blocks);
+        owl_slab_give(blocks, count);
     }
 }
 
@@ -282,7 +379,7 @@ void *owl_cache_take_uncached(unsigned class)
     struct owl_block *b = NULL;
     if (owl_slab_take(&owl_orphans, class, 1, &b) == 0)
         return NULL;
-    b->mark = 0;
+    owl_block_wipe(b);
     return b;
 }
 
@@ -302,12 +399,10 @@ void owl_cache_count(const struct owl_cache *c, size_t *blocks, size_t *bytes)
     *blocks = 0;
     *bytes = 0;
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
-        const struct owl_magazine *m = &c->magazines[class];
-        uint32_t n = owl_u32_peek(&m->limit) - owl_u32_peek(&m->room) +
-                     owl_u32_peek(&c->cold[class].count);
-        if (n <= 2 * OWL_MAGAZINE_BLOCKS) { /* as it would be if they were of one moment */
+        size_t n = count_of(c, class);
+        if (n <= OWL_MAGAZINE_BLOCKS) { /* as it would be if they were of one moment */
             *blocks += n;
-            *bytes += (size_t)n * owl_classes[class].size;
+            *bytes += n * owl_classes[class].size;
         }
     }
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {

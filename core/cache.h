@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Thread caches. A thread's cache holds, for each size class, two magazines of free blocks: the
- * hot one, from which its blocks are taken last in first out, and the cold one.
+ * Thread caches. A thread's cache holds, for each size class, a magazine of free blocks, the last
+ * freed of which is handed out first. It is an array, so that neither call has to touch a block to
+ * find the next one:
  *
- *      malloc <---+                              hot empty: the cold one becomes the hot one;
- *                 | hot  <----->  cold           both empty: some blocks are taken from the slabs
- *      free   ----+                              hot full: the cold one is given back to the
- *                                                slabs, and the hot one becomes the cold one
+ *      slots                                   top                    limit
+ *        | NULL | oldest | ... | ... | newest   |   room ...            |
  *
- * So a thread that frees visits the slabs, with their lock, at most once in as many calls as a
- * magazine has blocks, one whose calls swing to and fro around a full or empty magazine does not
- * visit them at all, and no list is ever walked to be cut. (J. Bonwick and J. Adams, "Magazines and
- * Vmem", 2001.) Magazines are small at first; the limit doubles when a cold one is given back, the
- * fill when an empty one is filled.
+ *   empty   the slot below the top holds NULL: some blocks are taken from the slabs
+ *   full    the top is the limit: the older half is given back to the slabs
+ *
+ * So a thread visits the slabs, with their lock, at most once in as many frees as half a magazine
+ * has blocks, and one whose calls swing to and fro does not visit them at all. Magazines are small at
+ * first; the limit doubles when a full one is halved, the fill when an empty one is filled. (J.
+ * Bonwick and J. Adams, "Magazines and Vmem", 2001, for magazines of arrays that grow.)
  *
  * Blocks of other owners that this thread frees are gathered by owner, and given back together.
  *
@@ -32,51 +33,50 @@
 #include "slab.h"
 #include "tune.h"
 
-/* The numbers are written by the cache's thread alone; statistics peek at them. */
+/* The slots of a magazine, and how it grows. */
 struct owl_magazine {
-    struct owl_block *hot;
-    owl_u32 room;  /* blocks that the hot magazine can still take */
-    owl_u32 limit; /* blocks in a full magazine; 0: the class was never used */
-};
-
-struct owl_cold_magazine {
-    struct owl_block *blocks;
-    owl_u32 count;
-    uint32_t fill; /* blocks that an empty magazine is filled with; at most limit */
+    owl_word slots; /* address of the array */
+    uint8_t shift;  /* it has 2^shift slots */
+    uint16_t limit; /* blocks that fill it; less than 2^shift; 0: the class was never used */
+    uint16_t fill;  /* blocks that an empty one is filled with; at most the limit */
 };
 
 /* Blocks on their way home to another owner. */
 struct owl_remote {
     struct owl_owner *owner;
-    struct owl_block *blocks;
     owl_u32 count;
     owl_u32 bytes;
+    struct owl_block *blocks[OWL_REMOTE_BLOCKS];
 };
 
+/* The words are written by the cache's thread alone; statistics peek at them. */
 struct owl_cache {
-    struct owl_owner owner; /* first: its address is the cache's */
+    struct owl_owner owner;      /* first: its address is the cache's */
+    owl_word top[OWL_CLASSES];   /* address of the slot above a magazine's newest block */
+    owl_word limit[OWL_CLASSES]; /* the same when it is full */
     struct owl_magazine magazines[OWL_CLASSES];
-    struct owl_cold_magazine cold[OWL_CLASSES];
     struct owl_remote remote[OWL_REMOTE_OWNERS];
-    struct owl_cache *next;      /* in the list of all caches, which only grows */
-    struct owl_cache *next_idle; /* in the list of those without a thread */
-    bool ending;                 /* its thread's destructor has been called once */
+    void *spare[OWL_MAGAZINE_SHIFT + 1]; /* arrays of 2^index slots, linked by their first */
+    struct owl_cache *next;              /* in the list of all caches, which only grows */
+    struct owl_cache *next_idle;         /* in the list of those without a thread */
+    bool ending;                         /* its thread's destructor has been called once */
 };
 
 /* initial-exec: one pointer of static TLS, which a dlopened library can still get. */
-extern __thread struct owl_cache *owl_cache_self __attribute__((tls_model("initial-exec")));
-extern struct owl_cache owl_cache_none, owl_cache_gone;
+extern OWL_LOCAL __thread struct owl_cache *owl_cache_self
+    __attribute__((tls_model("initial-exec")));
+extern OWL_LOCAL struct owl_cache owl_cache_none, owl_cache_gone;
 
 /* This thread's cache. Makes it, and at the first call of all the allocator, if need be. Keeps errno.
  * NULL: the thread has ended, there is no memory for a cache, or the program has no thread key
  * left. */
 struct owl_cache *owl_cache_get(void);
 
-/* A block of a class whose hot magazine is empty. NULL: no memory. */
+/* A block of a class whose magazine is empty. NULL: no memory. */
 void *owl_cache_refill(struct owl_cache *c, unsigned class);
 
-/* Takes in a block of this cache's own slabs though the hot magazine is full. */
-void owl_cache_push_full(struct owl_cache *c, struct owl_magazine *m, struct owl_block *b);
+/* Takes in a block of this cache's own slabs though the magazine is full. */
+void owl_cache_push_full(struct owl_cache *c, struct owl_block *b);
 
 /* Takes in a block of another owner's slab. */
 void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct owl_block *b,
@@ -96,36 +96,33 @@ void owl_cache_each(void (*visit)(struct owl_owner *o, struct owl_cache *c, void
  * runs. */
 void owl_cache_count(const struct owl_cache *c, size_t *blocks, size_t *bytes);
 
-/* The counts of a cache's magazines are those of their lists, and all marks are right. The
- * thread's own cache, or one that is idle. */
+/* Every magazine and buffer is as drawn above, and all marks are right. The thread's own cache, or
+ * one that is idle. */
 bool owl_cache_is_valid(const struct owl_cache *c);
 
-/* Takes the newest block of the hot magazine; NULL: it is empty. */
+/* Takes the newest block of the magazine; NULL: it is empty. */
 static inline void *owl_cache_pop(struct owl_cache *c, unsigned class)
 {
-    struct owl_magazine *m = &c->magazines[class];
-    struct owl_block *b = m->hot;
+    struct owl_block **top = (struct owl_block **)owl_word_peek(&c->top[class]) - 1;
+    struct owl_block *b = *top;
     if (__builtin_expect(b == NULL, 0))
         return NULL;
-    m->hot = owl_block_next(b);
-    owl_u32_poke(&m->room, owl_u32_peek(&m->room) + 1);
-    b->mark = 0;
+    owl_block_wipe(b);
+    owl_word_poke(&c->top[class], (uintptr_t)top);
     return b;
 }
 
-/* Puts a block of this cache's own slabs into the hot magazine. */
+/* Puts a block of this cache's own slabs into the magazine. */
 static inline void owl_cache_push(struct owl_cache *c, unsigned class, struct owl_block *b)
 {
-    struct owl_magazine *m = &c->magazines[class];
-    /* Decremented first, so that it is one instruction; below zero it is put right at once. */
-    int32_t room = (int32_t)owl_u32_peek(&m->room) - 1;
-    owl_u32_poke(&m->room, (uint32_t)room);
-    if (__builtin_expect(room < 0, 0)) {
-        owl_cache_push_full(c, m, b);
+    struct owl_block **top = (struct owl_block **)owl_word_peek(&c->top[class]);
+    owl_block_mark(b);
+    if (__builtin_expect((uintptr_t)top == owl_word_peek(&c->limit[class]), 0)) {
+        owl_cache_push_full(c, b);
         return;
     }
-    owl_block_link(b, m->hot);
-    m->hot = b;
+    *top = b;
+    owl_word_poke(&c->top[class], (uintptr_t)(top + 1));
 }
 
 #endif

@@ -50,7 +50,6 @@ void owl_report(enum owl_fault fault, const void *p, size_t bytes)
         [OWL_FAULT_INTERIOR] = "points into a block, not at its start",
         [OWL_FAULT_DOUBLE] = "double free",
         [OWL_FAULT_SIZE] = "freed with a size larger than the block",
-        [OWL_FAULT_OVERWRITTEN] = "written to after it was freed, or overrun from the block before",
     };
     struct line l = {.length = 0};
     add_text(&l, "owlalloc: pointer 0x");

@@ -99,9 +99,9 @@ struct owl_page_map {
     uintptr_t secret;
 } __attribute__((aligned(OWL_CACHE_LINE)));
 
-extern struct owl_page_map owl_page_map;
-extern struct owl_range owl_ranges[OWL_RANGES];
-extern owl_u32 owl_range_count;
+extern OWL_LOCAL struct owl_page_map owl_page_map;
+extern OWL_LOCAL struct owl_range owl_ranges[OWL_RANGES];
+extern OWL_LOCAL owl_u32 owl_range_count;
 
 /* The slow half of owl_span_of. */
 struct owl_span *owl_span_of_further(uintptr_t p);

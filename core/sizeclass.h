@@ -28,11 +28,11 @@ struct owl_class {
     uint16_t order;    /* of the slab: 2^order granules */
     uint16_t magazine; /* most blocks in a magazine */
     uint16_t fill;     /* most blocks that an empty one is filled with */
-    uint16_t first;    /* blocks that the first one is filled with, and has room for */
+    uint16_t first;    /* blocks that it is filled with at first; it has room for twice as many */
 };
 
-extern const struct owl_class owl_classes[OWL_CLASSES];
-extern const uint8_t owl_class_table[(OWL_SMALL_MAX >> OWL_QUANTUM_SHIFT) + 1];
+extern OWL_LOCAL const struct owl_class owl_classes[OWL_CLASSES];
+extern OWL_LOCAL const uint8_t owl_class_table[(OWL_SMALL_MAX >> OWL_QUANTUM_SHIFT) + 1];
 
 /* The class of a request of at most OWL_SMALL_MAX bytes; 0 bytes get the smallest block. */
 static inline unsigned owl_class_of(size_t bytes)

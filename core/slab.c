@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "check.h"
 #include "pool.h"
 
 struct owl_owner owl_orphans;
@@ -127,9 +128,8 @@ static struct owl_span *adopt(struct owl_owner *me, unsigned class)
     return s;
 }
 
-/* Appends up to `want` free blocks to the list that ends in *tail, lowest address first. */
-static unsigned take_bits(struct owl_span *s, unsigned want, struct owl_block **head,
-                          struct owl_block **tail)
+/* Takes up to `want` blocks, lowest address first. */
+static unsigned take_bits(struct owl_span *s, unsigned want, struct owl_block **blocks)
 {
     uint64_t *bits = owl_span_bits(s);
     unsigned taken = 0;
@@ -142,11 +142,8 @@ static unsigned take_bits(struct owl_span *s, unsigned want, struct owl_block **
             unsigned number = word * 64 + (unsigned)__builtin_ctzl(ones);
             struct owl_block *b = (struct owl_block *)(s->start + (uintptr_t)number * s->bytes);
             ones &= ones - 1;
-            if (*tail != NULL)
-                owl_block_link(*tail, b);
-            else
-                *head = b;
-            *tail = b;
+            owl_block_mark(b);
+            blocks[taken] = b;
         }
         bits[word] = ones;
         if (ones == 0)
@@ -157,10 +154,10 @@ static unsigned take_bits(struct owl_span *s, unsigned want, struct owl_block **
     return taken;
 }
 
-unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, struct owl_block **list)
+unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
+                       struct owl_block **blocks)
 {
     unsigned taken = 0;
-    struct owl_block *tail = NULL;
     owl_lock(&me->lock);
     while (taken < want) {
         struct owl_span *s = me->with_free[class];
@@ -173,7 +170,7 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, stru
             s = make_slab(me, class);
         if (s == NULL)
             break;
-        taken += take_bits(s, want - taken, list, &tail);
+        taken += take_bits(s, want - taken, blocks + taken);
         if (s->free_blocks == 0) {
             list_remove(&me->with_free[class], s);
             list_add(&me->full, s);
@@ -181,18 +178,15 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, stru
         owl_assert(slab_is_valid(me, s));
     }
     owl_unlock(&me->lock);
-    if (taken > 0)
-        owl_block_link(tail, NULL);
     return taken;
 }
 
-/* What is left to do about a list of blocks when the owner's lock has been released. */
+/* What is left to do when the owner's lock has been released. */
 struct given {
-    struct owl_block *others; /* blocks that belong to other owners */
-    struct owl_span *ended;   /* spans of slabs that ended, linked by `next` */
-    struct owl_block *bad;    /* a block that cannot come home, and why: to be reported. Not under the
-                                 lock, for a handler of SIGABRT may allocate */
-    enum owl_fault fault;
+    size_t others;          /* blocks that belong to other owners, at the front of the array */
+    struct owl_span *ended; /* spans of slabs that ended, linked by `next` */
+    struct owl_block *bad;  /* a block that is at home already: to be reported, but not under the
+                               lock, for a handler of SIGABRT may allocate */
 };
 
 /* One block comes home. The lock of o, who owns s, is held. False: it is at home already. */
@@ -223,52 +217,43 @@ static bool give_one(struct owl_owner *o, struct owl_span *s, struct owl_block *
     return true;
 }
 
-/* Brings home the blocks of the list whose slabs belong to o. Others there are few: those whose slab
+/* Brings home those of the blocks whose slabs belong to o. Others there are few: those whose slab
  * changed hands while they were on the way. */
-static struct given give_to(struct owl_owner *o, struct owl_block *list)
+static struct given give_to(struct owl_owner *o, struct owl_block **blocks, size_t n)
 {
-    struct given given = {.others = NULL};
+    struct given given = {.others = 0};
     owl_lock(&o->lock);
-    while (list != NULL && given.bad == NULL) {
-        struct owl_block *b = list;
+    for (size_t i = 0; i < n; i++) {
+        struct owl_block *b = blocks[i];
         struct owl_span *s = owl_span_of(b);
-        if (!owl_block_is_marked(b)) {
-            given.bad = b;
-            given.fault = OWL_FAULT_OVERWRITTEN;
-            break;
-        }
-        list = b->next;
         if (owl_word_load_relaxed(&s->owner) != owner_word(o)) {
-            owl_block_link(b, given.others);
-            given.others = b;
+            blocks[given.others++] = b;
         } else if (!give_one(o, owl_span_of((void *)s->start), b, &given)) {
             given.bad = b;
-            given.fault = OWL_FAULT_DOUBLE;
+            break;
         }
     }
     owl_unlock(&o->lock);
     return given;
 }
 
-void owl_slab_give(struct owl_block *list)
+void owl_slab_give(struct owl_block **blocks, size_t n)
 {
-    if (list == NULL)
-        return;
     int saved = errno; /* free keeps it, and locks and the pool may make system calls */
-    while (list != NULL) {
-        const struct owl_span *s = owl_span_of(list);
+    while (n > 0) {
+        const struct owl_span *s = owl_span_of(blocks[0]);
         uintptr_t owner = owl_word_load_relaxed(&s->owner);
         if (owner == 0)
-            owl_report(OWL_FAULT_DOUBLE, list, 0);
-        struct given given = give_to((struct owl_owner *)owner, list);
+            owl_report(OWL_FAULT_DOUBLE, blocks[0], 0);
+        struct given given = give_to((struct owl_owner *)owner, blocks, n);
         while (given.ended != NULL) {
             struct owl_span *ended = given.ended;
             given.ended = ended->next;
             owl_pool_give(ended, ended->granules);
         }
         if (given.bad != NULL)
-            owl_report(given.fault, given.bad, owl_span_of(given.bad)->bytes);
-        list = given.others;
+            owl_report(OWL_FAULT_DOUBLE, given.bad, owl_span_of(given.bad)->bytes);
+        n = given.others;
     }
     errno = saved;
 }

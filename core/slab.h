@@ -47,17 +47,17 @@ struct owl_owner {
 } __attribute__((aligned(OWL_CACHE_LINE)));
 
 /* Owns the slabs of ended threads, and serves threads that have no cache any more. */
-extern struct owl_owner owl_orphans;
+extern OWL_LOCAL struct owl_owner owl_orphans;
 
 /* Takes up to `want` blocks of a class out of the owner's slabs, in the order of their addresses,
- * as a list. Adopts an orphan, or makes a slab, if the owner has no block at home. The number of
+ * and marks them. Adopts an orphan, or makes a slab, if the owner has no block at home. The number of
  * blocks; 0: no memory. Only the owner's own thread may call it; for owl_orphans any thread. */
 unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
-                       struct owl_block **list);
+                       struct owl_block **blocks);
 
-/* Brings the blocks of a list home, whoever owns their slabs. A slab that has all its blocks at
- * home goes to the pool. Keeps errno. Any thread; no lock may be held. */
-void owl_slab_give(struct owl_block *list);
+/* Brings n blocks home, whoever owns their slabs, and spoils the array. A slab that has all its
+ * blocks at home goes to the pool. Keeps errno. Any thread; no lock may be held. */
+void owl_slab_give(struct owl_block **blocks, size_t n);
 
 /* Leaves all slabs to the orphans. The owner's own thread, when it ends. */
 void owl_slab_abandon(struct owl_owner *me);

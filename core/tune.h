@@ -11,6 +11,10 @@
 
 #define OWL_CACHE_LINE 64
 
+/* On the declaration of data: it is this library's own, so the fast paths reach it without the global
+ * offset table. */
+#define OWL_LOCAL __attribute__((visibility("hidden")))
+
 /* The granule: unit of the page map and of the pool. A multiple of every page size in use (4 to
  * 64 KiB), so that a granule can be purged alone. */
 #define OWL_GRANULE_SHIFT 16
@@ -28,16 +32,18 @@
 #define OWL_SLAB_MIN_BLOCKS 16
 #define OWL_SLAB_MAX_BLOCKS 4096
 
-/* The thread cache. A class keeps at most two magazines, each of at most so many bytes and blocks;
- * it begins with small ones. An empty one is filled with fewer: a block that no caller has asked
- * for yet would only make memory resident, whereas one that was freed is resident already. */
-#define OWL_MAGAZINE_BYTES ((size_t)256 << 10)
-#define OWL_MAGAZINE_BLOCKS 128
-#define OWL_MAGAZINE_MIN 4
+/* The thread cache. A class keeps a magazine of at most so many bytes and blocks, in an array of at
+ * least and at most so many slots; it begins with a small one. An empty one is filled with fewer: a
+ * block that no caller has asked for yet would only make memory resident, whereas one that was freed
+ * is resident already. */
+#define OWL_MAGAZINE_BYTES ((size_t)512 << 10)
+#define OWL_MAGAZINE_MIN_SHIFT 3
+#define OWL_MAGAZINE_SHIFT 8
+#define OWL_MAGAZINE_BLOCKS ((1 << OWL_MAGAZINE_SHIFT) - 1)
 #define OWL_FILL_BYTES ((size_t)8 << 10)
 #define OWL_FILL_BLOCKS 64
 #define OWL_FIRST_BYTES ((size_t)2 << 10)
-#define OWL_FIRST_BLOCKS 16
+#define OWL_FIRST_BLOCKS 15
 
 /* Blocks that wait to be handed to the threads that own them: so many owners at once, and for
  * each at most so many blocks and bytes. */
@@ -81,11 +87,14 @@ static_assert(OWL_CLASSES <= 255, "a class fits a byte");
 static_assert(OWL_SLAB_MAX_BLOCKS >= OWL_GRANULE >> OWL_QUANTUM_SHIFT,
               "a granule of the smallest blocks has its bits");
 static_assert(OWL_SLAB_MAX_BLOCKS % 64 == 0, "free bits come in words");
-static_assert(OWL_MAGAZINE_MIN >= 1 && OWL_MAGAZINE_BLOCKS >= OWL_MAGAZINE_MIN, "magazines");
+static_assert(OWL_MAGAZINE_MIN_SHIFT >= 1 && OWL_MAGAZINE_SHIFT >= OWL_MAGAZINE_MIN_SHIFT &&
+                  (sizeof(void *) << OWL_MAGAZINE_SHIFT) <= OWL_GRANULE,
+              "magazines");
 static_assert(OWL_FILL_BLOCKS <= OWL_MAGAZINE_BLOCKS &&
                   OWL_FILL_BYTES <= OWL_MAGAZINE_BYTES,
               "what fills a magazine fits it");
-static_assert(OWL_FIRST_BLOCKS <= OWL_FILL_BLOCKS && OWL_FIRST_BYTES <= OWL_FILL_BYTES, "starts");
+static_assert(2 * OWL_FIRST_BLOCKS <= OWL_MAGAZINE_BLOCKS && OWL_FIRST_BYTES <= OWL_FILL_BYTES,
+              "starts");
 static_assert(OWL_REMOTE_OWNERS_SHIFT >= 1 && OWL_REMOTE_OWNERS_SHIFT <= 8, "remote buffers");
 static_assert(OWL_REMOTE_BYTES <= UINT32_MAX - OWL_SMALL_MAX, "their bytes are counted in 32 bits");
 static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");

@@ -50,9 +50,8 @@ static void magazines_are_in_bounds(void **state)
     (void)state;
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
         const struct owl_class *c = &owl_classes[class];
-        assert_in_range(c->magazine, OWL_MAGAZINE_MIN, OWL_MAGAZINE_BLOCKS);
-        assert_true((size_t)c->magazine * c->size <= OWL_MAGAZINE_BYTES ||
-                    c->magazine == OWL_MAGAZINE_MIN);
+        assert_in_range(c->magazine, 2 * c->first, OWL_MAGAZINE_BLOCKS);
+        assert_true((size_t)c->magazine * c->size <= OWL_MAGAZINE_BYTES);
         assert_in_range(c->fill, 1, c->magazine);
         assert_in_range(c->first, 1, c->fill);
     }
