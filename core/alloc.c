@@ -297,7 +297,7 @@ void *owl_pvalloc(size_t size)
     return alloc_aligned(owl_os.page, owl_round_up(size, owl_os.page));
 }
 
-int owl_malloc_trim(size_t keep)
+size_t owl_trim(size_t keep)
 {
     int saved = errno;
     struct owl_cache *c = owl_cache_get();
@@ -305,7 +305,12 @@ int owl_malloc_trim(size_t keep)
         owl_cache_flush(c);
     size_t purged = owl_pool_purge(keep);
     errno = saved;
-    return purged > 0;
+    return purged;
+}
+
+int owl_malloc_trim(size_t keep)
+{
+    return owl_trim(keep) > 0;
 }
 
 const char *owl_version(void)

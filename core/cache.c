@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "check.h"
 #include "mapping.h"
+#include "option.h"
 #include "os.h"
 #include "pool.h"
 
@@ -52,8 +54,11 @@ static void fork_parent(void)
 static void fork_child(void)
 {
     owl_lock_reset(&owl_orphans.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next) {
         owl_lock_reset(&c->owner.lock);
+        if (c != owl_cache_self)
+            owl_word_store_relaxed(&c->thread, 0);
+    }
     owl_lock_reset(&caches.lock);
 }
 
@@ -161,6 +166,7 @@ static void end_cache(struct owl_cache *c)
     for (unsigned class = 0; class < OWL_CLASSES; class++)
         close_magazine(c, class);
     owl_lock(&caches.lock);
+    owl_word_store_relaxed(&c->thread, 0);
     c->next_idle = caches.idle;
     caches.idle = c;
     owl_unlock(&caches.lock);
@@ -191,6 +197,8 @@ static struct owl_cache *find_cache(void)
         caches.idle = c->next_idle;
     else if (caches.keyed)
         c = carve_cache();
+    if (c != NULL)
+        owl_word_store_relaxed(&c->thread, (uintptr_t)pthread_self());
     owl_unlock(&caches.lock);
     return c;
 }
@@ -244,9 +252,15 @@ bool owl_cache_is_valid(const struct owl_cache *c)
     return valid;
 }
 
-/* Before all other constructors (the library is linked with -z initfirst): see set_up. */
-__attribute__((constructor(101))) static void start(void)
+/* Before all other constructors (the library is linked with -z initfirst): see set_up. glibc hands
+ * constructors the arguments of main; at this point its own `environ` may not be set yet. A program
+ * with other rights than its caller's does not let that one choose. */
+__attribute__((constructor(101))) static void start(int count, char **arguments, char **environment)
 {
+    (void)count;
+    (void)arguments;
+    if (environment != NULL && getauxval(AT_SECURE) == 0)
+        owl_option_read(environment);
     owl_lock(&caches.lock);
     if (!caches.ready)
         set_up();
@@ -260,11 +274,32 @@ static uint16_t doubled(unsigned n, unsigned first, unsigned most)
     return (uint16_t)(n < most / 2 ? 2 * n : most);
 }
 
+/* Most blocks that a magazine of the class may have. */
+static uint16_t most_blocks(unsigned class)
+{
+    const struct owl_class *k = &owl_classes[class];
+    size_t wanted = (size_t)owl_option(OWL_OPTION_MAGAZINE) / k->size;
+    if (wanted >= k->magazine)
+        return k->magazine;
+    return wanted > 0 ? (uint16_t)wanted : 1;
+}
+
+/* The limit after this one; not a lower one, though what the first calls made, before the options were
+ * read, may be past what these allow. */
+static uint16_t next_limit(const struct owl_magazine *m, unsigned class)
+{
+    uint16_t most = most_blocks(class);
+    uint16_t limit = doubled(m->limit, 2u * owl_classes[class].first, most);
+    if (limit > most)
+        limit = most;
+    return limit > m->limit ? limit : m->limit;
+}
+
 /* Doubles a magazine's limit. False: it has no slots, and there is no memory for them. */
 static bool grow(struct owl_cache *c, unsigned class)
 {
     struct owl_magazine *m = &c->magazines[class];
-    uint16_t limit = doubled(m->limit, 2u * owl_classes[class].first, owl_classes[class].magazine);
+    uint16_t limit = next_limit(m, class);
     struct owl_block **slots = slots_of(c, class);
     size_t count = count_of(c, class);
     if (m->limit == 0 || limit >= 1u << m->shift) {
@@ -394,19 +429,22 @@ void owl_cache_each(void (*visit)(struct owl_owner *o, struct owl_cache *c, void
     visit(&owl_orphans, NULL, context);
 }
 
-void owl_cache_count(const struct owl_cache *c, size_t *blocks, size_t *bytes)
+void owl_cache_count(const struct owl_cache *c, struct owl_cache_counts *counts)
 {
-    *blocks = 0;
-    *bytes = 0;
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
         size_t n = count_of(c, class);
         if (n <= OWL_MAGAZINE_BLOCKS) { /* as it would be if they were of one moment */
-            *blocks += n;
-            *bytes += n * owl_classes[class].size;
+            counts->blocks += n;
+            counts->bytes += n * owl_classes[class].size;
+            counts->classes[class] += n;
         }
     }
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {
-        *blocks += owl_u32_peek(&c->remote[i].count);
-        *bytes += owl_u32_peek(&c->remote[i].bytes);
+        size_t blocks = owl_u32_peek(&c->remote[i].count);
+        size_t bytes = owl_u32_peek(&c->remote[i].bytes);
+        counts->blocks += blocks;
+        counts->bytes += bytes;
+        counts->remote_blocks += blocks;
+        counts->remote_bytes += bytes;
     }
 }

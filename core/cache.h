@@ -56,6 +56,7 @@ struct owl_cache {
     owl_word limit[OWL_CLASSES]; /* the same when it is full */
     struct owl_magazine magazines[OWL_CLASSES];
     struct owl_remote remote[OWL_REMOTE_OWNERS];
+    owl_word thread; /* pthread_self() of the thread that has it, as a number; 0: none */
     void *spare[OWL_MAGAZINE_SHIFT + 1]; /* arrays of 2^index slots, linked by their first */
     struct owl_cache *next;              /* in the list of all caches, which only grows */
     struct owl_cache *next_idle;         /* in the list of those without a thread */
@@ -92,9 +93,15 @@ void *owl_cache_take_uncached(unsigned class);
 void owl_cache_each(void (*visit)(struct owl_owner *o, struct owl_cache *c, void *context),
                     void *context);
 
-/* Free blocks and bytes in a cache's magazines and on their way; approximate while its thread
- * runs. */
-void owl_cache_count(const struct owl_cache *c, size_t *blocks, size_t *bytes);
+/* Free blocks in caches, for statistics: in magazines, by class, and on their way home. */
+struct owl_cache_counts {
+    size_t blocks, bytes; /* all */
+    size_t remote_blocks, remote_bytes;
+    size_t classes[OWL_CLASSES];
+};
+
+/* Adds those of a cache; approximate while its thread runs. */
+void owl_cache_count(const struct owl_cache *c, struct owl_cache_counts *counts);
 
 /* Every magazine and buffer is as drawn above, and all marks are right. The thread's own cache, or
  * one that is idle. */

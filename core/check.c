@@ -1,44 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "check.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "os.h"
+#include "line.h"
 
-/* A line of text, cut at its end, put together without the heap. */
-struct line {
-    char text[256];
-    size_t length;
-};
-
-static void add_text(struct line *l, const char *text)
+_Noreturn static void say_and_abort(struct owl_line *l)
 {
-    size_t n = strlen(text);
-    if (n > sizeof l->text - l->length)
-        n = sizeof l->text - l->length;
-    memcpy(l->text + l->length, text, n);
-    l->length += n;
-}
-
-static void add_number(struct line *l, uintptr_t value, unsigned base)
-{
-    char digits[24];
-    char *d = digits + sizeof digits;
-    *--d = '\0';
-    do
-        *--d = "0123456789abcdef"[value % base];
-    while ((value /= base) != 0);
-    add_text(l, d);
-}
-
-_Noreturn static void say_and_abort(struct line *l)
-{
-    add_text(l, "\n");
-    l->text[l->length - 1] = '\n';
-    owl_os.message(l->text, l->length);
+    owl_line_write(l);
     abort();
 }
 
@@ -51,15 +21,15 @@ void owl_report(enum owl_fault fault, const void *p, size_t bytes)
         [OWL_FAULT_DOUBLE] = "double free",
         [OWL_FAULT_SIZE] = "freed with a size larger than the block",
     };
-    struct line l = {.length = 0};
-    add_text(&l, "owlalloc: pointer 0x");
-    add_number(&l, (uintptr_t)p, 16);
-    add_text(&l, ": ");
-    add_text(&l, what[fault]);
+    struct owl_line l = {.length = 0};
+    owl_line_text(&l, "owlalloc: pointer 0x");
+    owl_line_number(&l, (uintptr_t)p, 16);
+    owl_line_text(&l, ": ");
+    owl_line_text(&l, what[fault]);
     if (bytes != 0) {
-        add_text(&l, " (block of ");
-        add_number(&l, bytes, 10);
-        add_text(&l, " bytes)");
+        owl_line_text(&l, " (block of ");
+        owl_line_number(&l, bytes, 10);
+        owl_line_text(&l, " bytes)");
     }
     say_and_abort(&l);
 }
@@ -67,13 +37,13 @@ void owl_report(enum owl_fault fault, const void *p, size_t bytes)
 #ifdef OWL_DEBUG
 void owl_assert_failed(const char *what, const char *file, int line)
 {
-    struct line l = {.length = 0};
-    add_text(&l, "owlalloc: invariant broken: ");
-    add_text(&l, what);
-    add_text(&l, ", ");
-    add_text(&l, file);
-    add_text(&l, ":");
-    add_number(&l, (uintptr_t)line, 10);
+    struct owl_line l = {.length = 0};
+    owl_line_text(&l, "owlalloc: invariant broken: ");
+    owl_line_text(&l, what);
+    owl_line_text(&l, ", ");
+    owl_line_text(&l, file);
+    owl_line_text(&l, ":");
+    owl_line_number(&l, (uintptr_t)line, 10);
     say_and_abort(&l);
 }
 #endif

@@ -32,8 +32,8 @@ void owl_malloc_stats(void)
             "  cached      %15zu  (%zu thread caches)\n"
             "  free, dirty %15zu\n"
             "  free, clean %15zu\n",
-            OWL_VERSION, owl_stats_live(&s), s.small_bytes, s.small_blocks, s.large_bytes,
-            s.mapping_bytes, s.mapping_blocks, s.slab_bytes, s.slabs, s.cached_bytes, s.threads,
+            OWL_VERSION, s.live_bytes, s.small_bytes, s.small_blocks, s.large_bytes,
+            s.mapping_bytes, s.mapping_blocks, s.slab_bytes, s.slabs, s.cached_bytes, s.caches,
             s.dirty_bytes, s.clean_bytes);
 }
 

@@ -3,6 +3,7 @@
 
 #include "lock.h"
 #include "os.h"
+#include "pool.h"
 
 /*
  * An open hash table with linear probing, at most half full. An entry is removed by moving back
@@ -115,6 +116,7 @@ void *owl_mapping_make(size_t bytes, size_t alignment)
         return NULL;
     owl_lock(&table.lock);
     bool kept = insert((uintptr_t)p, bytes);
+    owl_pool_note_mapped(table.bytes);
     owl_unlock(&table.lock);
     if (kept)
         return p;
@@ -130,6 +132,7 @@ bool owl_mapping_end(void *p)
     size_t bytes = e != NULL ? e->bytes : 0;
     if (e != NULL)
         remove_entry(e);
+    owl_pool_note_mapped(table.bytes);
     owl_unlock(&table.lock);
     if (bytes == 0)
         return false;
@@ -170,6 +173,7 @@ void *owl_mapping_resize(void *p, size_t bytes)
     if (moved != NULL) {
         remove_entry(e);
         insert((uintptr_t)moved, bytes); /* in the place just freed: cannot fail */
+        owl_pool_note_mapped(table.bytes);
     }
     owl_unlock(&table.lock);
     return moved;

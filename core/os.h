@@ -37,6 +37,8 @@ struct owl_os {
 
     /* Bytes of address space this process may have in all; SIZE_MAX: no limit. */
     size_t (*address_limit)(void);
+    /* Bytes of memory that this process has now. 0: the system does not tell. */
+    size_t (*resident)(void);
     /* A number that an attacker does not know. */
     uint64_t (*secret)(void);
     /* Text for people, to file descriptor 2. */

@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "lock.h"
+#include "option.h"
 #include "os.h"
 
 #define ORDERS (OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT + 1)
@@ -21,6 +22,8 @@ static struct {
     uint64_t filled[STATES];  /* bit o: lists[][o] is not empty */
     size_t granules[STATES];  /* in all lists of the state */
     size_t used;              /* granules */
+    size_t mapped;            /* bytes in mappings */
+    size_t peak;              /* bytes: the most that used and mapped came to */
     size_t purging;           /* granules of spans that are in no list while they are purged */
     owl_u32 purges;           /* how many of these have ended; changes wake */
     uint32_t waiters;         /* who wait for the next */
@@ -222,6 +225,23 @@ static bool wait_for_purge(void)
     return true;
 }
 
+static void note_peak(void)
+{
+    size_t bytes = (pool.used << OWL_GRANULE_SHIFT) + pool.mapped;
+    if (bytes > pool.peak)
+        pool.peak = bytes;
+}
+
+/* Granules that may be dirty. */
+static size_t dirty_bound(void)
+{
+    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
+    size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
+    if (share > 0 && pool.used / share > bound)
+        bound = pool.used / share;
+    return bound;
+}
+
 /* Dirty memory is reused first; fresh address space is next; at the last the dirty memory is
  * purged, so that it joins the clean memory around it. */
 static struct owl_span *take_locked(size_t granules, unsigned order, bool *zero)
@@ -282,8 +302,10 @@ struct owl_span *owl_pool_take(size_t granules, unsigned align_order, bool *zero
         return NULL;
     owl_lock(&pool.lock);
     struct owl_span *s = take_locked(granules, order, zero);
-    if (s != NULL)
+    if (s != NULL) {
         pool.used += granules;
+        note_peak();
+    }
     owl_assert(is_valid());
     owl_unlock(&pool.lock);
     if (s != NULL) {
@@ -302,9 +324,7 @@ void owl_pool_give(struct owl_span *s, size_t granules)
     /* The tail that was cut from the span when the run was taken may be free, and clean. It joins
      * as dirty, or the next run of this length would have to be taken from fresh memory. */
     add_run(DIRTY, range, index, granules, log2_ceil(granules));
-    size_t bound = pool.used / OWL_DIRTY_SHARE;
-    if (bound < OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT)
-        bound = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT;
+    size_t bound = dirty_bound();
     if (pool.granules[DIRTY] > bound)
         purge_down_to(bound - bound / 4);
     owl_assert(is_valid());
@@ -336,6 +356,7 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
     }
     if (enough) {
         pool.used += end - first;
+        note_peak();
         s->granules = granules;
     }
     owl_assert(is_valid());
@@ -354,10 +375,20 @@ size_t owl_pool_purge(size_t keep)
 struct owl_pool_counts owl_pool_count(void)
 {
     owl_lock(&pool.lock);
-    struct owl_pool_counts c = {
-        .used = pool.used, .dirty = pool.granules[DIRTY], .clean = pool.granules[CLEAN]};
+    struct owl_pool_counts c = {.used = pool.used,
+                                .dirty = pool.granules[DIRTY],
+                                .clean = pool.granules[CLEAN],
+                                .peak = pool.peak};
     owl_unlock(&pool.lock);
     return c;
+}
+
+void owl_pool_note_mapped(size_t bytes)
+{
+    owl_lock(&pool.lock);
+    pool.mapped = bytes;
+    note_peak();
+    owl_unlock(&pool.lock);
 }
 
 bool owl_pool_is_valid(void)
@@ -382,6 +413,7 @@ void owl_pool_fork_parent(void)
 void owl_pool_fork_child(void)
 {
     pool.used += pool.purging;
+    note_peak();
     pool.purging = 0;
     pool.waiters = 0;
     owl_lock_reset(&pool.lock);

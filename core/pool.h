@@ -9,8 +9,8 @@
  * span is given back, and a run given back is taken apart into the largest aligned spans.
  *
  * Dirty spans are handed out first, the last freed before the others, because their pages need no
- * page faults. What the dirty spans hold is bounded: past the bound the oldest of the largest are
- * purged.
+ * page faults. What the dirty spans hold is bounded, by two options: past the bound the oldest of
+ * the largest are purged.
  *
  * Invariants (owl_pool_is_valid walks them):
  *   - a granule's descriptor says dirty or clean exactly if it is the first of a free span
@@ -32,6 +32,7 @@ struct owl_pool_counts {
     size_t used;  /* granules handed out */
     size_t dirty; /* granules in dirty spans */
     size_t clean; /* granules in clean spans */
+    size_t peak;  /* bytes: the most that were handed out and in mappings at once */
 };
 
 /* A run of granules, aligned to 2^align_order granules; its descriptor has start, granules and
@@ -49,6 +50,9 @@ bool owl_pool_extend(struct owl_span *s, size_t granules);
 size_t owl_pool_purge(size_t keep);
 
 struct owl_pool_counts owl_pool_count(void);
+
+/* The bytes of memory in use that is not the pool's, mappings; for the peak. */
+void owl_pool_note_mapped(size_t bytes);
 
 /* Walks every list and the page map. Takes the lock. */
 bool owl_pool_is_valid(void);

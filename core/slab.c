@@ -281,6 +281,8 @@ static void count_list(const struct owl_span *list, struct owl_slab_counts *coun
         counts->granules += s->granules;
         counts->blocks_out += out;
         counts->bytes_out += out * s->bytes;
+        counts->classes[s->class].slabs++;
+        counts->classes[s->class].blocks_out += out;
     }
 }
 

@@ -62,10 +62,15 @@ void owl_slab_give(struct owl_block **blocks, size_t n);
 /* Leaves all slabs to the orphans. The owner's own thread, when it ends. */
 void owl_slab_abandon(struct owl_owner *me);
 
-/* Counts of an owner's slabs, for statistics: granules, and bytes of blocks that are out. */
+/* Counts of owners' slabs, for statistics: granules, and what is out. */
 struct owl_slab_counts {
     size_t slabs, granules, bytes_out, blocks_out;
+    struct {
+        size_t slabs, blocks_out;
+    } classes[OWL_CLASSES];
 };
+
+/* Adds those of an owner. Takes the lock. */
 void owl_slab_count(struct owl_owner *o, struct owl_slab_counts *counts);
 
 /* Walks an owner's lists and bits. Takes the lock. */

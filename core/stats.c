@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "stats.h"
 
+#include <errno.h>
+
 #include "cache.h"
 #include "mapping.h"
+#include "os.h"
 #include "pool.h"
 
 struct totals {
     struct owl_slab_counts slabs;
-    size_t caches, cached_blocks, cached_bytes;
+    struct owl_cache_counts cached;
+    size_t caches, threads;
 };
 
 static void add_cache(struct owl_owner *o, struct owl_cache *c, void *context)
 {
     struct totals *t = context;
-    size_t blocks, bytes;
     owl_slab_count(o, &t->slabs);
     if (c == NULL)
         return;
-    owl_cache_count(c, &blocks, &bytes);
+    owl_cache_count(c, &t->cached);
     t->caches++;
-    t->cached_blocks += blocks;
-    t->cached_bytes += bytes;
+    t->threads += owl_word_load_relaxed(&c->thread) != 0;
 }
 
 /* a - b for counts that were not taken at the same moment. */
@@ -36,22 +38,86 @@ void owl_stats_get(struct owl_stats *s)
     struct owl_pool_counts pool = owl_pool_count();
     size_t slab_bytes = t.slabs.granules << OWL_GRANULE_SHIFT;
     *s = (struct owl_stats){
-        .threads = t.caches,
+        .small_blocks = less(t.slabs.blocks_out, t.cached.blocks),
+        .small_bytes = less(t.slabs.bytes_out, t.cached.bytes),
+        .large_bytes = less(pool.used << OWL_GRANULE_SHIFT, slab_bytes),
+        .cached_bytes = t.cached.bytes,
+        .remote_bytes = t.cached.remote_bytes,
         .slabs = t.slabs.slabs,
         .slab_bytes = slab_bytes,
-        .small_blocks = less(t.slabs.blocks_out, t.cached_blocks),
-        .small_bytes = less(t.slabs.bytes_out, t.cached_bytes),
-        .cached_bytes = t.cached_bytes,
-        .large_bytes = less(pool.used << OWL_GRANULE_SHIFT, slab_bytes),
         .dirty_bytes = pool.dirty << OWL_GRANULE_SHIFT,
         .clean_bytes = pool.clean << OWL_GRANULE_SHIFT,
+        .peak_bytes = pool.peak,
+        .threads = t.threads,
+        .caches = t.caches,
     };
     owl_mapping_count(&s->mapping_blocks, &s->mapping_bytes);
+    s->live_bytes = s->small_bytes + s->large_bytes + s->mapping_bytes;
 }
 
-size_t owl_stats_live(const struct owl_stats *s)
+void owl_stats(struct owl_stats *stats)
 {
-    return s->small_bytes + s->large_bytes + s->mapping_bytes;
+    int saved = errno;
+    owl_stats_get(stats);
+    stats->resident_bytes = owl_os.resident();
+    errno = saved;
+}
+
+/* A walk by thread: who is told, and what no thread has, so far. */
+struct by_thread {
+    void (*visit)(const struct owl_stats_thread *row, void *context);
+    void *context;
+    struct owl_stats_thread rest;
+};
+
+static void visit_cache(struct owl_owner *o, struct owl_cache *c, void *context)
+{
+    struct by_thread *walk = context;
+    struct totals t = {.caches = 0};
+    add_cache(o, c, &t);
+    struct owl_stats_thread row = {
+        .thread = c != NULL ? owl_word_load_relaxed(&c->thread) : 0,
+        .slabs = t.slabs.slabs,
+        .slab_bytes = t.slabs.granules << OWL_GRANULE_SHIFT,
+        .out_bytes = t.slabs.bytes_out,
+        .cached_bytes = t.cached.bytes,
+    };
+    if (row.thread != 0) {
+        walk->visit(&row, walk->context);
+        return;
+    }
+    walk->rest.slabs += row.slabs;
+    walk->rest.slab_bytes += row.slab_bytes;
+    walk->rest.out_bytes += row.out_bytes;
+    walk->rest.cached_bytes += row.cached_bytes;
+}
+
+void owl_stats_threads(void (*visit)(const struct owl_stats_thread *row, void *context),
+                       void *context)
+{
+    int saved = errno;
+    struct by_thread walk = {.visit = visit, .context = context};
+    owl_cache_each(visit_cache, &walk);
+    visit(&walk.rest, context);
+    errno = saved;
+}
+
+void owl_stats_classes(void (*visit)(const struct owl_stats_class *row, void *context),
+                       void *context)
+{
+    int saved = errno;
+    struct totals t = {.caches = 0};
+    owl_cache_each(add_cache, &t);
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        struct owl_stats_class row = {
+            .block_bytes = owl_classes[class].size,
+            .slabs = t.slabs.classes[class].slabs,
+            .blocks = less(t.slabs.classes[class].blocks_out, t.cached.classes[class]),
+            .cached = t.cached.classes[class],
+        };
+        visit(&row, context);
+    }
+    errno = saved;
 }
 
 static void check_cache(struct owl_owner *o, struct owl_cache *c, void *context)

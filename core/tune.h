@@ -32,8 +32,8 @@
 #define OWL_SLAB_MIN_BLOCKS 16
 #define OWL_SLAB_MAX_BLOCKS 4096
 
-/* The thread cache. A class keeps a magazine of at most so many bytes and blocks, in an array of at
- * least and at most so many slots; it begins with a small one. An empty one is filled with fewer: a
+/* The thread cache. A class keeps a magazine of at most so many bytes (the option `magazine` may ask
+ * for fewer) and blocks, in an array of at least and at most so many slots; it begins with a small one. An empty one is filled with fewer: a
  * block that no caller has asked for yet would only make memory resident, whereas one that was freed
  * is resident already. */
 #define OWL_MAGAZINE_BYTES ((size_t)512 << 10)
@@ -72,9 +72,10 @@
 #define OWL_SPAN_MAX ((size_t)1 << 30)
 
 /* Free spans may keep their pages up to the larger of these: a fixed number of bytes, and the
- * bytes in use divided by the share. */
+ * bytes in use divided by the share. Defaults of the options `dirty` and `dirty_share`. */
 #define OWL_DIRTY_MIN ((size_t)8 << 20)
 #define OWL_DIRTY_SHARE 8
+#define OWL_DIRTY_SHARE_MAX (1 << 20)
 
 /* How often a lock is tried before its waiter sleeps. */
 #define OWL_LOCK_SPINS 100

@@ -22,6 +22,8 @@
 #   - rooms of one line may otherwise not use one another;
 #   - and no room uses itself by way of others, whatever the rules above allow.
 #
+# The table of rooms below the block, which says what each does, has exactly these.
+#
 # Only core/os.c makes system calls that have to do with memory or waiting; others
 # go through the table in core/os.h.
 
@@ -41,6 +43,22 @@ house() {
     # shellcheck disable=SC2016
     sed -n '/^```house[[:space:]]*$/,/^```[[:space:]]*$/p' "$1/core/README.md" |
         sed -En 's/^(floor|beside|everywhere):[[:space:]]*/\1 /p'
+}
+
+# table TREE: the rooms in the first column of the table that opens with | room |.
+table() {
+    awk -F '|' '
+        /^\| room \|/ { inside = 1; next }
+        !/^\|/ { inside = 0 }
+        inside && $2 !~ /^-+$/ { gsub(/,/, " ", $2); print $2 }' "$1/core/README.md" |
+        tr -s ' ' '\n' | grep . | sort
+}
+
+# table_check TREE: a line for each room that only the block or only the table has.
+table_check() {
+    house "$1" | cut -d ' ' -f 2- | tr ' ' '\n' | sort >"$tap_dir/block"
+    table "$1" | diff "$tap_dir/block" - | sed -n 's/^< /not in the table: /p
+        s/^> /not in the house: /p'
 }
 
 # includes TREE: a line "FILE HEADER" for each #include "HEADER" of core/. A room's
@@ -209,6 +227,7 @@ bottom=$(house "$top" | awk '$1 == "floor" { room = $2 } END { print room }')
 door=$(house "$top" | awk '$1 == "floor" { print $2; exit }')
 
 try 'rooms use only rooms below them' clean house_check "$top"
+try 'the table says of each room what it does' clean table_check "$top"
 try 'only os.c makes system calls' clean calls_check "$top"
 
 # The checks can fail.
@@ -225,6 +244,11 @@ caught 'rooms that use one another are found' house_check 'circle'
 copy stray
 echo '/* nothing */' >"$tree/core/stray.h"
 caught 'a file without a room is found' house_check 'stray.h is in no room'
+
+copy table
+sed -i "/^| $bottom |/s/$bottom/cellar/" "$tree/core/README.md"
+caught 'a room without a row is found' table_check "not in the table: $bottom"
+caught 'a row without a room is found' table_check 'not in the house: cellar'
 
 copy call
 echo 'void *stray(void) { return mmap (0, 1, 0, 0, -1, 0); }' >>"$tree/core/$door.c"

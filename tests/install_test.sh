@@ -33,7 +33,8 @@ esac
 
 files_exist() {
     missing=0
-    for file in lib/libowl.so lib/libowl.a lib/pkgconfig/owl.pc include/owl/owl.h \
+    for file in lib/libowl.so lib/libowl.a lib/pkgconfig/owl.pc \
+        include/owl/owl.h include/owl/option.h include/owl/stats.h \
         bin/owl-memtest bin/owl-record lib/owl/libowl-record.so share/owl/tcl-server.trace \
         share/man/man1/owl-memtest.1 share/man/man1/owl-record.1; do
         [ -s "$root/$file" ] || {
@@ -261,12 +262,14 @@ static() {
         ! readelf -d "$tap_dir/$2" | grep libowl
 }
 
-# strict_header: the header asks for nothing that a strict compiler refuses.
-strict_header() {
-    echo '#include <owl/owl.h>' >"$tap_dir/header.c"
-    # shellcheck disable=SC2046
-    $cc -std=c99 -pedantic-errors -Wall -Wextra -Wundef -Wstrict-prototypes -Werror \
-        -fsyntax-only $(owl_pc --cflags) "$tap_dir/header.c"
+# strict_headers: each header stands alone, and asks for nothing that a strict compiler refuses.
+strict_headers() {
+    for header in owl option stats; do
+        echo "#include <owl/$header.h>" >"$tap_dir/header.c"
+        # shellcheck disable=SC2046
+        $cc -std=c99 -pedantic-errors -Wall -Wextra -Wundef -Wstrict-prototypes -Werror \
+            -fsyntax-only $(owl_pc --cflags) "$tap_dir/header.c" || return 1
+    done
 }
 
 version_is_configured() {
@@ -277,7 +280,7 @@ version_is_configured() {
 try 'all promised files are there' files_exist
 try 'pkg-config finds owl' owl_pc --cflags --libs
 try 'pkg-config names the version' version_is_configured
-try 'the header stands alone, in strict C99' strict_header
+try 'each header stands alone, in strict C99' strict_headers
 try 'a C program links with libowl.so and runs' shared build_c c-shared
 try 'a C program links with libowl.a and runs' static build_c c-static
 if [ -n "$cxx" ]; then

@@ -117,6 +117,21 @@ static void refusals_are_said(void)
     check(owl_os.purge(p, MIB) == -1);
 }
 
+static void resident_follows_what_is_touched(void)
+{
+    size_t before = owl_os.resident();
+    check(before > MIB / 4 && before % (size_t)sysconf(_SC_PAGESIZE) == 0);
+    char *p = owl_os.map(32 * MIB);
+    memset(p, 1, 32 * MIB);
+    size_t touched = owl_os.resident();
+    check(touched > before + 28 * MIB && touched < before + 40 * MIB);
+    owl_os.unmap(p, 32 * MIB);
+    check(owl_os.resident() < before + 4 * MIB);
+    /* Without a descriptor to be had nothing is told. */
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
+    check(setrlimit(RLIMIT_NOFILE, &none) == 0 && owl_os.resident() == 0);
+}
+
 static owl_u32 word;
 
 static void *wait_until_changed(void *unused)
@@ -212,6 +227,7 @@ int main(void)
         child_test(refusals_are_said),
         child_test(wait_and_wake),
         child_test(address_limit_is_that_of_the_process),
+        child_test(resident_follows_what_is_touched),
         child_test(secret_is_a_number),
         child_test(messages_are_written_whole),
     };

@@ -48,7 +48,7 @@ static unsigned take_slab(struct owl_owner *o, unsigned class, struct owl_block 
 
 static struct owl_slab_counts counts_of(struct owl_owner *o)
 {
-    struct owl_slab_counts c = {0, 0, 0, 0};
+    struct owl_slab_counts c = {.slabs = 0};
     owl_slab_count(o, &c);
     return c;
 }

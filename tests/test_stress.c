@@ -135,7 +135,7 @@ static void check_nothing_is_left(void)
         checked_free((void *)owl_word_swap(&exchange[i], 0));
     owl_malloc_trim(0);
     owl_stats_get(&s);
-    check(owl_stats_live(&s) == 0 && s.small_blocks == 0 && s.slabs == 0 && s.cached_bytes == 0);
+    check(s.live_bytes == 0 && s.small_blocks == 0 && s.slabs == 0 && s.cached_bytes == 0);
     check(owl_pool_count().used == 0 && owl_pool_count().dirty == 0);
     check(owl_stats_heap_is_valid());
 }

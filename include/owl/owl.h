@@ -91,8 +91,12 @@ OWL_API size_t owl_malloc_usable_size(const void *p);
  * jemalloc. Touches no memory. */
 OWL_API size_t owl_good_size(size_t size);
 
-/* Gives free memory back to the system: the calling thread's cache, and all free spans but the
- * last `keep` bytes. 1: some was given back; 0: there was none. */
+/* Gives free memory back to the system: the calling thread's cache is emptied, then all free spans
+ * but `keep` bytes lose their pages. The bytes given back; 0: there were none. What other threads'
+ * caches hold stays. Keeps errno. */
+OWL_API size_t owl_trim(size_t keep);
+
+/* As owl_trim, in the form of glibc's malloc_trim(3). 1: some was given back; 0: there was none. */
 OWL_API int owl_malloc_trim(size_t keep);
 
 /* Counts, in the words of glibc's mallinfo2(3): arena (bytes of address space in use by the pool),

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Options: numbers that a user may choose, by the environment when the program starts or later. The
+ * public functions, and what each option means, are in include/owl/option.h.
+ *
+ * To add one, add a line to the list. A value is one relaxed word, which is read where it is used; so
+ * a change is seen by all threads, some time.
+ */
+#ifndef OWL_CORE_OPTION_H
+#define OWL_CORE_OPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "atomic.h"
+#include "tune.h"
+
+/*     NAME         name           default               least  most                       fixed */
+#define OWL_OPTIONS(OPTION)                                                                        \
+    OPTION(DIRTY,       "dirty",       OWL_DIRTY_MIN,        0,     PTRDIFF_MAX,           false)  \
+    OPTION(DIRTY_SHARE, "dirty_share", OWL_DIRTY_SHARE,      0,     OWL_DIRTY_SHARE_MAX,   false)  \
+    OPTION(MAGAZINE,    "magazine",    OWL_MAGAZINE_BYTES,   0,     OWL_MAGAZINE_BYTES,    true)
+
+/* Values are from `least` to `most`; a fixed one is not changed any more once the program runs. */
+#define OWL_OPTION_NUMBER(NAME, name, preset, least, most, fixed) OWL_OPTION_##NAME,
+enum owl_option { OWL_OPTIONS(OWL_OPTION_NUMBER) OWL_OPTION_COUNT };
+#undef OWL_OPTION_NUMBER
+
+extern OWL_LOCAL owl_word owl_option_values[OWL_OPTION_COUNT];
+
+static inline long long owl_option(enum owl_option option)
+{
+    return (long long)owl_word_load_relaxed(&owl_option_values[option]);
+}
+
+/* Takes the values from an environment, a list of "NAME=value" that ends in NULL. What is wrong there
+ * is reported, and the default used. For the library's constructor: later the environment of some
+ * programs is memory that was freed. */
+void owl_option_read(char *const *environment);
+
+#endif

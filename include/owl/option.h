@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Options of owlalloc. Each has a name and a value, which is a number, and is first read from the
+ * environment when the program starts: option `dirty` from OWL_DIRTY. There a value may end in K, M
+ * or G, for a multiple of 2^10, 2^20 or 2^30. One that is no number or out of range is reported by
+ * a line to file descriptor 2, and the default used. The environment is not read later, and not by
+ * a program that runs with other rights than its caller's (set-user-ID and the like).
+ *
+ *   name         default    values
+ *   dirty        8388608    0 and up
+ *       Bytes of free memory that may stay resident, so that it can be used again without page
+ *       faults. More is given back to the system, down to three quarters of this, when memory next
+ *       becomes free. The bound is this or a share of the memory in use (dirty_share), whichever
+ *       is larger.
+ *   dirty_share  8          0 to 1048576
+ *       The bytes in use divided by this are the share; 0: there is none.
+ *   magazine     524288     0 to 524288
+ *       Bytes of free blocks of one size that a thread may keep for itself; but at least one block
+ *       of each size. By the environment only.
+ *
+ * All functions are thread-safe.
+ */
+#ifndef OWL_OPTION_H
+#define OWL_OPTION_H
+
+#include <owl/owl.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The value of an option. 0; or -1, *value unchanged, with ENOENT: there is no option of the name. */
+OWL_API int owl_option_get(const char *name, long long *value);
+
+/* Gives an option another value. 0; or -1, nothing changed, with ENOENT: there is no such option;
+ * EPERM: its value is fixed when the program starts; EINVAL: the value is out of range. */
+OWL_API int owl_option_set(const char *name, long long value);
+
+/* The name of option number `index`, from 0 on; NULL: there are no more. The text is constant. */
+OWL_API const char *owl_option_name(unsigned index) OWL_ATTR(const);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
