@@ -48,29 +48,49 @@ Tcl_Obj *package_stats_threads(const struct package_allocator *a)
     return threads;
 }
 
+/* The rows of all classes, kept aside first: Tcl may run on this allocator, and the objects that tell
+ * of them would be counted too. */
+struct classes {
+    struct owl_stats_class rows[256];
+    size_t n;
+};
+
 /* Sizes without a slab have nothing to tell. */
-static void add_class(const struct owl_stats_class *row, void *classes)
+static void keep_class(const struct owl_stats_class *row, void *context)
 {
-    if (row->slabs == 0)
-        return;
-    char size[40];
-    snprintf(size, sizeof size, "%zu", row->block_bytes);
-    Tcl_Obj *dict = Tcl_NewDictObj();
-    package_put_number(dict, "slabs", row->slabs);
-    package_put_number(dict, "blocks", row->blocks);
-    package_put_number(dict, "cached", row->cached);
-    package_put(classes, size, dict);
+    struct classes *classes = context;
+    if (row->slabs > 0 && classes->n < sizeof classes->rows / sizeof *classes->rows)
+        classes->rows[classes->n++] = *row;
+}
+
+static Tcl_Obj *dict_of_classes(const struct classes *classes)
+{
+    Tcl_Obj *all = Tcl_NewDictObj();
+    for (size_t i = 0; i < classes->n; i++) {
+        const struct owl_stats_class *row = &classes->rows[i];
+        char size[40];
+        snprintf(size, sizeof size, "%zu", row->block_bytes);
+        Tcl_Obj *dict = Tcl_NewDictObj();
+        package_put_number(dict, "slabs", row->slabs);
+        package_put_number(dict, "blocks", row->blocks);
+        package_put_number(dict, "cached", row->cached);
+        package_put(all, size, dict);
+    }
+    return all;
 }
 
 Tcl_Obj *package_stats(const struct package_allocator *a)
 {
-    Tcl_Obj *dict = Tcl_NewDictObj();
     if (a == NULL) {
-        package_put_number(dict, "resident", resident());
-        return dict;
+        Tcl_Obj *little = Tcl_NewDictObj();
+        package_put_number(little, "resident", resident());
+        return little;
     }
     struct owl_stats s;
+    struct classes classes = {.n = 0};
     a->stats(&s);
+    a->stats_classes(keep_class, &classes);
+    Tcl_Obj *dict = Tcl_NewDictObj();
     package_put_number(dict, "live", s.live_bytes);
     package_put_number(dict, "small", s.small_bytes);
     package_put_number(dict, "large", s.large_bytes);
@@ -82,9 +102,7 @@ Tcl_Obj *package_stats(const struct package_allocator *a)
     package_put_number(dict, "clean", s.clean_bytes);
     package_put_number(dict, "resident", s.resident_bytes);
     package_put_number(dict, "peak", s.peak_bytes);
-    Tcl_Obj *classes = Tcl_NewDictObj();
-    a->stats_classes(add_class, classes);
     package_put(dict, "threads", package_stats_threads(a));
-    package_put(dict, "classes", classes);
+    package_put(dict, "classes", dict_of_classes(&classes));
     return dict;
 }

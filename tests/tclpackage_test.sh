@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # The Tcl package owl, by tests/owl.test: in a stock tclsh that does not run on
-# owlalloc, and in one that does; and in programs that have Tcl inside.
+# owlalloc, and in those that do; and in programs that have Tcl inside.
 #
 # OWL_ROOT names the installation whose package is tested.
 
@@ -31,12 +31,15 @@ results() {
         s/^.*Total[[:blank:]]+([0-9]+)[[:blank:]]+Passed[[:blank:]]+([0-9]+).*/end \2/p' "$1"
 }
 
-# tcl_tests NAME ASSIGNMENT...: owl.test in such an environment; what its constraints
-# leave out is the other run's.
+# tcl_tests NAME PROGRAM ASSIGNMENT...: owl.test in such an environment, by a tclsh or what
+# starts one; what its constraints leave out is another run's.
 tcl_tests() {
     name=$1
-    shift
-    env "$@" tclsh8.6 "$here/owl.test" -verbose 'pass body error' \
+    program=$2
+    shift 2
+    # The program may be of several words.
+    # shellcheck disable=SC2086
+    env "$@" $program "$here/owl.test" -verbose 'pass body error' \
         >"$tap_dir/$name.out" 2>&1 </dev/null
     status=$?
     results "$tap_dir/$name.out" >"$tap_dir/$name.results"
@@ -54,8 +57,15 @@ tcl_tests() {
     fi
 }
 
-tcl_tests stock OWL_EXPECT=none
-tcl_tests preload OWL_EXPECT=malloc OWL_FILE="$lib" LD_PRELOAD="$lib" OWL_MAGAZINE=64K
+tcl_tests stock tclsh8.6 OWL_EXPECT=none
+tcl_tests preload tclsh8.6 OWL_EXPECT=malloc OWL_FILE="$lib" LD_PRELOAD="$lib" OWL_MAGAZINE=64K
+if [ -x "$root/bin/owl-run" ] && [ -x "$root/bin/owltclsh" ]; then
+    tcl_tests owl-run "$root/bin/owl-run tclsh8.6" OWL_EXPECT=all OWL_FILE="$lib" OWL_MAGAZINE=64K
+    tcl_tests owltclsh "$root/bin/owltclsh" OWL_EXPECT=all OWL_FILE="$root/bin/owltclsh" \
+        OWL_MAGAZINE=64K
+else
+    skip 'owl-run and owltclsh' 'they were not built'
+fi
 echo 'if {[catch {package require Thread}]} {exit 1}' | tclsh8.6 ||
     skip 'in threads' 'no package Thread here'
 
