@@ -284,8 +284,8 @@ static uint16_t most_blocks(unsigned class)
     return wanted > 0 ? (uint16_t)wanted : 1;
 }
 
-/* The limit after this one; not a lower one, though what the first calls made, before the options were
- * read, may be past what these allow. */
+/* The limit after this one. It is never lower, though what the first calls made, before the options
+ * were read, may be past what these allow. */
 static uint16_t next_limit(const struct owl_magazine *m, unsigned class)
 {
     uint16_t most = most_blocks(class);

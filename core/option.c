@@ -13,7 +13,8 @@ struct option {
     bool fixed;
 };
 
-#define ROW(NAME, name, preset, least, most, fixed) {name, "OWL_" #NAME, preset, least, most, fixed},
+#define ROW(NAME, name, preset, least, most, fixed)                                               \
+    {name, "OWL_" #NAME, preset, least, most, fixed},
 static const struct option options[OWL_OPTION_COUNT] = {OWL_OPTIONS(ROW)};
 
 #define VALUE(NAME, name, preset, least, most, fixed) [OWL_OPTION_##NAME] = preset,

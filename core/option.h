@@ -3,8 +3,8 @@
  * Options: numbers that a user may choose, by the environment when the program starts or later. The
  * public functions, and what each option means, are in include/owl/option.h.
  *
- * To add one, add a line to the list. A value is one relaxed word, which is read where it is used; so
- * a change is seen by all threads, some time.
+ * To add one, add a line to the list. A value is one relaxed word, which is read where it is used;
+ * so a change is seen by all threads, some time.
  */
 #ifndef OWL_CORE_OPTION_H
 #define OWL_CORE_OPTION_H
@@ -34,9 +34,9 @@ static inline long long owl_option(enum owl_option option)
     return (long long)owl_word_load_relaxed(&owl_option_values[option]);
 }
 
-/* Takes the values from an environment, a list of "NAME=value" that ends in NULL. What is wrong there
- * is reported, and the default used. For the library's constructor: later the environment of some
- * programs is memory that was freed. */
+/* Takes the values from an environment, a list of "NAME=value" that ends in NULL. What is wrong
+ * there is reported, and the default used. For the library's constructor: later the environment of
+ * some programs is memory that was freed. */
 void owl_option_read(char *const *environment);
 
 #endif

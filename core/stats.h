@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Counts, derived on the spot from slabs, caches and the pool: nothing on the fast paths counts. The
- * public functions are in include/owl/stats.h.
+ * Counts, derived on the spot from slabs, caches and the pool: nothing on the fast paths counts.
+ * The public functions are in include/owl/stats.h.
  */
 #ifndef OWL_CORE_STATS_H
 #define OWL_CORE_STATS_H

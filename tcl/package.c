@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The Tcl package owl: one command, an ensemble, described in man/owl.n. It has no state, so it may be
- * loaded into any number of interpreters and threads. It has no entry for safe interpreters: what it
- * shows and changes is the whole process's.
+ * The Tcl package owl: one command, an ensemble, described in man/owl.n. It has no state, so it may
+ * be loaded into any number of interpreters and threads. It has no entry for safe interpreters: what
+ * it shows and changes is the whole process's.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -100,8 +100,9 @@ static int trim_command(ClientData unused, Tcl_Interp *interp, int objc, Tcl_Obj
         Tcl_WrongNumArgs(interp, 1, objv, "?-keep bytes?");
         return TCL_ERROR;
     }
-    if (objc == 3 && (Tcl_GetIndexFromObj(interp, objv[1], options, "option", 0, &index) != TCL_OK ||
-                      Tcl_GetWideIntFromObj(interp, objv[2], &keep) != TCL_OK))
+    if (objc == 3 &&
+        (Tcl_GetIndexFromObj(interp, objv[1], options, "option", 0, &index) != TCL_OK ||
+         Tcl_GetWideIntFromObj(interp, objv[2], &keep) != TCL_OK))
         return TCL_ERROR;
     if (keep < 0)
         return fail(interp, "RANGE", Tcl_ObjPrintf("bytes to keep cannot be negative: %s",

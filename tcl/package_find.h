@@ -2,8 +2,8 @@
 /*
  * The allocator that this process runs on, found at run time by the names of its functions: the
  * package is linked with nothing of owlalloc, so it never brings in a heap of its own. What is
- * found may be in a library that was preloaded, in a libtcl that was linked with owlalloc, or in the
- * program, if that exports it. Nothing is kept between calls, so any thread may call.
+ * found may be in a library that was preloaded, in a libtcl that was linked with owlalloc, or in
+ * the program, if that exports it. Nothing is kept between calls, so any thread may call.
  */
 #ifndef OWL_TCL_PACKAGE_FIND_H
 #define OWL_TCL_PACKAGE_FIND_H
@@ -26,8 +26,8 @@ struct package_allocator {
 /* False: there is none, or one that lacks any of these. */
 bool package_find(struct package_allocator *a);
 
-/* A function of this process by its name: in the global scope, or in Tcl's library and what that was
- * linked with, for a program may have loaded Tcl for itself alone. NULL: there is none. */
+/* A function of this process by its name: in the global scope, or in Tcl's library and what that
+ * was linked with, for a program may have loaded Tcl for itself alone. NULL: there is none. */
 void *package_find_function(const char *name);
 
 /* The file that has the allocator. NULL: unknown. */

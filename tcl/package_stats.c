@@ -48,8 +48,8 @@ Tcl_Obj *package_stats_threads(const struct package_allocator *a)
     return threads;
 }
 
-/* The rows of all classes, kept aside first: Tcl may run on this allocator, and the objects that tell
- * of them would be counted too. */
+/* The rows of all classes, kept aside first: Tcl may run on this allocator, and the objects that
+ * tell of them would be counted too. */
 struct classes {
     struct owl_stats_class rows[256];
     size_t n;

@@ -6,8 +6,8 @@
 #
 # OWL_ROOT names the installation whose package is tested.
 
-# Functions are called by name, through try.
-# shellcheck disable=SC2317
+# Functions are called by name, through try; and it is Tcl that expands.
+# shellcheck disable=SC2317,SC2016
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
@@ -20,7 +20,8 @@ root=$(CDPATH='' cd -- "$root" && pwd)
 lib=$root/lib/libowl.so
 cc=${CC:-cc}
 pkg_config=${PKG_CONFIG:-pkg-config}
-OWL_VERSION=${OWL_VERSION:-$(sed -n 's/^#define OWL_VERSION "\(.*\)"/\1/p' "$root/include/owl/owl.h")}
+header=$root/include/owl/owl.h
+OWL_VERSION=${OWL_VERSION:-$(sed -n 's/^#define OWL_VERSION "\(.*\)"/\1/p' "$header")}
 TCLLIBPATH=$root/lib
 export OWL_VERSION TCLLIBPATH
 unset LD_PRELOAD OWL_DIRTY OWL_DIRTY_SHARE OWL_MAGAZINE
@@ -80,8 +81,9 @@ try 'and in the one above' found_in "$root/lib"
 
 # Only libc, and no more names than its entry.
 only_entry() {
-    nm -D --defined-only "$root/lib/owl-tcl/libowl-package.so" | awk '{ print $3 }' >"$tap_dir/names"
-    readelf -d "$root/lib/owl-tcl/libowl-package.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p' \
+    package=$root/lib/owl-tcl/libowl-package.so
+    nm -D --defined-only "$package" | awk '{ print $3 }' >"$tap_dir/names"
+    readelf -d "$package" | sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p' \
         >>"$tap_dir/names"
     cat "$tap_dir/names"
     [ "$(tr '\n' ' ' <"$tap_dir/names")" = 'Owl_Init libc.so.6 ' ]
@@ -156,10 +158,12 @@ prints() {
 if $pkg_config --exists tcl8.6 2>/dev/null && builds contains inside.c -rdynamic \
     -Wl,-u,malloc "$root/lib/libowl.a" -ltcl8.6; then
     try 'a program that contains owlalloc' prints "$tap_dir/contains 1" "$tap_dir/contains" \
-        'package require owl; owl trim; list [dict get [owl version] file] [dict get [owl version] malloc]'
+        'package require owl; owl trim; set v [owl version]
+         list [dict get $v file] [dict get $v malloc]'
     builds linked inside.c -L"$root/lib" -Wl,--no-as-needed -lowl -ltcl8.6 -Wl,-rpath,"$root/lib"
     try 'a program linked with libowl.so' prints "libowl.so.0 1" "$tap_dir/linked" \
-        'package require owl; list [file tail [dict get [owl version] file]] [dict get [owl version] malloc]'
+        'package require owl; set v [owl version]
+         list [file tail [dict get $v file]] [dict get $v malloc]'
     builds alone alone.c
     try 'a program that loaded Tcl for itself alone has pools' prints shared "$tap_dir/alone" \
         'package require owl; owl stats; lindex [owl pools] end 0'

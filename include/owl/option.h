@@ -29,7 +29,7 @@
 extern "C" {
 #endif
 
-/* The value of an option. 0; or -1, *value unchanged, with ENOENT: there is no option of the name. */
+/* The value of an option. 0; or -1, *value unchanged, with ENOENT: there is no option so named. */
 OWL_API int owl_option_get(const char *name, long long *value);
 
 /* Gives an option another value. 0; or -1, nothing changed, with ENOENT: there is no such option;

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Where the memory of the process is: counts of owlalloc, for the whole, by thread and by block size.
+ * Where the memory of the process is: owlalloc's counts, for the whole, by thread, by block size.
  *
  * They are derived on the spot by a walk over slabs and thread caches; nothing is counted while
  * blocks are allocated and freed. So they are exact while no other thread allocates, and close
  * otherwise. All functions are thread-safe and keep errno. A walk takes time in proportion to the
  * number of slabs, and stops no thread for longer than it takes to walk the slabs of that one.
  *
- * Every byte of a slab is in a block of a caller, in a free block of a thread cache, or in a block at
- * home, free for the slab's owner. Blocks that a thread frees for another are gathered, and
- * brought home 64 at a time or when they come to 64 KiB; until then they are `remote`, and are
- * counted as cached.
+ * A block of a slab is with a caller, free in a thread cache, or at home, free for the slab's owner.
+ * Blocks that a thread frees for another are gathered, and brought home 64 at a time or when they
+ * come to 64 KiB; until then they are `remote`, and are counted as cached.
  */
 #ifndef OWL_STATS_H
 #define OWL_STATS_H
@@ -37,7 +36,7 @@ struct owl_stats {
     size_t dirty_bytes;    /* free spans whose pages may be resident */
     size_t clean_bytes;    /* free spans that take address space, but no memory */
     size_t resident_bytes; /* of the whole process, as the system counts; 0: it does not tell */
-    size_t peak_bytes;     /* the most there ever was in slabs, large blocks and mappings together */
+    size_t peak_bytes;     /* the most there was at once in slabs, large blocks and mappings */
     size_t threads;        /* threads that have a cache */
     size_t caches;         /* caches, with those kept for the next threads */
     size_t reserved[16];   /* 0 */
