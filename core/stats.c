@@ -63,33 +63,51 @@ void owl_stats(struct owl_stats *stats)
     errno = saved;
 }
 
+static void class_rows(const struct totals *t, struct owl_stats_class rows[OWL_CLASSES])
+{
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        rows[class] = (struct owl_stats_class){
+            .block_bytes = owl_classes[class].size,
+            .slabs = t->slabs.classes[class].slabs,
+            .blocks = less(t->slabs.classes[class].blocks_out, t->cached.classes[class]),
+            .cached = t->cached.classes[class],
+        };
+}
+
 /* A walk by thread: who is told, and what no thread has, so far. */
 struct by_thread {
     void (*visit)(const struct owl_stats_thread *row, void *context);
     void *context;
-    struct owl_stats_thread rest;
+    struct totals rest;
 };
+
+static void tell(const struct by_thread *walk, unsigned long thread, const struct totals *t)
+{
+    struct owl_stats_class rows[OWL_CLASSES];
+    struct owl_stats_thread row = {
+        .thread = thread,
+        .slabs = t->slabs.slabs,
+        .slab_bytes = t->slabs.granules << OWL_GRANULE_SHIFT,
+        .out_bytes = t->slabs.bytes_out,
+        .cached_bytes = t->cached.bytes,
+        .classes = rows,
+        .class_count = OWL_CLASSES,
+    };
+    class_rows(t, rows);
+    walk->visit(&row, walk->context);
+}
 
 static void visit_cache(struct owl_owner *o, struct owl_cache *c, void *context)
 {
     struct by_thread *walk = context;
-    struct totals t = {.caches = 0};
-    add_cache(o, c, &t);
-    struct owl_stats_thread row = {
-        .thread = c != NULL ? owl_word_load_relaxed(&c->thread) : 0,
-        .slabs = t.slabs.slabs,
-        .slab_bytes = t.slabs.granules << OWL_GRANULE_SHIFT,
-        .out_bytes = t.slabs.bytes_out,
-        .cached_bytes = t.cached.bytes,
-    };
-    if (row.thread != 0) {
-        walk->visit(&row, walk->context);
+    unsigned long thread = c != NULL ? owl_word_load_relaxed(&c->thread) : 0;
+    if (thread == 0) {
+        add_cache(o, c, &walk->rest);
         return;
     }
-    walk->rest.slabs += row.slabs;
-    walk->rest.slab_bytes += row.slab_bytes;
-    walk->rest.out_bytes += row.out_bytes;
-    walk->rest.cached_bytes += row.cached_bytes;
+    struct totals t = {.caches = 0};
+    add_cache(o, c, &t);
+    tell(walk, thread, &t);
 }
 
 void owl_stats_threads(void (*visit)(const struct owl_stats_thread *row, void *context),
@@ -98,7 +116,7 @@ void owl_stats_threads(void (*visit)(const struct owl_stats_thread *row, void *c
     int saved = errno;
     struct by_thread walk = {.visit = visit, .context = context};
     owl_cache_each(visit_cache, &walk);
-    visit(&walk.rest, context);
+    tell(&walk, 0, &walk.rest);
     errno = saved;
 }
 
@@ -107,16 +125,11 @@ void owl_stats_classes(void (*visit)(const struct owl_stats_class *row, void *co
 {
     int saved = errno;
     struct totals t = {.caches = 0};
+    struct owl_stats_class rows[OWL_CLASSES];
     owl_cache_each(add_cache, &t);
-    for (unsigned class = 0; class < OWL_CLASSES; class++) {
-        struct owl_stats_class row = {
-            .block_bytes = owl_classes[class].size,
-            .slabs = t.slabs.classes[class].slabs,
-            .blocks = less(t.slabs.classes[class].blocks_out, t.cached.classes[class]),
-            .cached = t.cached.classes[class],
-        };
-        visit(&row, context);
-    }
+    class_rows(&t, rows);
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        visit(&rows[class], context);
     errno = saved;
 }
 

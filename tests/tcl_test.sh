@@ -241,7 +241,7 @@ int main(void)
     Tcl_DStringFree(&info);
     Tcl_GetMemoryInfo(&info);
     puts(Tcl_DStringValue(&info));
-    if (Tcl_SplitList(NULL, Tcl_DStringValue(&info), &pools, &pool) != TCL_OK || pools < 1)
+    if (Tcl_SplitList(NULL, Tcl_DStringValue(&info), &pools, &pool) != TCL_OK || pools < 2)
         return 1;
     for (int i = 0; i < pools; i++) {
         const char **parts;
@@ -259,7 +259,7 @@ C
     $cc -o "$tmp/info" $cflags "$tmp/info.c" "$object" "$archive" $libs && "$tmp/info" >"$tmp/out" ||
         return 1
     cat "$tmp/out"
-    grep -q '^{shared {32 ' "$tmp/out"
+    grep -q '^{shared {32 ' "$tmp/out" && grep -q '{thread0x[0-9a-f]* {32 ' "$tmp/out"
 }
 
 try 'the drop-in has the nine symbols' nine_symbols

@@ -128,6 +128,16 @@ struct rows {
 static void add_row(const struct owl_stats_thread *row, void *context)
 {
     struct rows *r = context;
+    size_t slabs = 0, out = 0, cached = 0;
+    check(row->class_count == OWL_CLASSES);
+    for (size_t i = 0; i < row->class_count; i++) {
+        const struct owl_stats_class *class = &row->classes[i];
+        check(class->block_bytes == owl_classes[i].size);
+        slabs += class->slabs;
+        out += (class->blocks + class->cached) * class->block_bytes;
+        cached += class->cached * class->block_bytes;
+    }
+    check(slabs == row->slabs && out == row->out_bytes && cached <= row->cached_bytes);
     check(r->n < 8);
     r->rows[r->n++] = *row;
 }

@@ -44,6 +44,14 @@ struct owl_stats {
 
 OWL_API void owl_stats(struct owl_stats *stats);
 
+/* Of one size class: of the whole process, or of the slabs and the cache of one thread. */
+struct owl_stats_class {
+    size_t block_bytes; /* size of its blocks */
+    size_t slabs;       /* slabs it has */
+    size_t blocks;      /* blocks with callers, and remote ones */
+    size_t cached;      /* other free blocks in thread caches */
+};
+
 /* Of one thread. */
 struct owl_stats_thread {
     unsigned long thread; /* its pthread_self() as a number; 0: what is no running thread's */
@@ -51,6 +59,8 @@ struct owl_stats_thread {
     size_t slab_bytes;    /* and their memory */
     size_t out_bytes;     /* blocks of these slabs with callers and in caches, whoever's */
     size_t cached_bytes;  /* free blocks in its cache, remote ones among them */
+    const struct owl_stats_class *classes; /* the same by size class, the smallest first */
+    size_t class_count;
 };
 
 /* Calls visit, with the context, for each thread that has a cache, and once more, at the end, with
@@ -59,14 +69,6 @@ struct owl_stats_thread {
  * the calls: a thread that begins or ends meanwhile may be missing. */
 OWL_API void owl_stats_threads(void (*visit)(const struct owl_stats_thread *row, void *context),
                                void *context);
-
-/* Of one size class. */
-struct owl_stats_class {
-    size_t block_bytes; /* size of its blocks */
-    size_t slabs;       /* slabs it has */
-    size_t blocks;      /* blocks with callers, and remote ones */
-    size_t cached;      /* other free blocks in thread caches */
-};
 
 /* Calls visit for each size class, the smallest first, as owl_stats_threads does. */
 OWL_API void owl_stats_classes(void (*visit)(const struct owl_stats_class *row, void *context),
