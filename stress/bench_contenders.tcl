@@ -128,8 +128,8 @@ proc contenders::preloaded {library tclsh} {
     return [attempt [list env LD_PRELOAD=$library $tclsh] $wanted]
 }
 
-# attempt COMMAND WANTED ?UNWANTED?: {command missing}. Both are patterns for the names of files that
-# are mapped, without their directories; or WANTED is the whole path of one.
+# attempt COMMAND WANTED ?UNWANTED?: {command missing}. Both are patterns for the names of files
+# that are mapped, without their directories; or WANTED is the whole path of one.
 proc contenders::attempt {command wanted {unwanted {}}} {
     variable trial
     set whole [string match /* $wanted]
