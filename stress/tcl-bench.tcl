@@ -9,8 +9,9 @@
 # prints a dict. `wall_us` and `cpu_us` are of the work alone, after a warm-up; `result` depends on
 # the size alone, so runs with different allocators can be compared. Kinds:
 #
-#     heavy    spends much of its time in the allocator
-#     other    does not
+#     heavy    depends on the allocator: a tenth and more of the instructions are its own, or the
+#              system works for it most of the time
+#     other    hardly does: a twentieth at the most
 #     memory   is about resident memory: rss_..._bytes, and no times
 
 package require Tcl 8.6-
