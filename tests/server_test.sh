@@ -199,8 +199,8 @@ server_table() {
         return 1
     }
     table <<TEXT
-^ +requests/s +ratio +spread +p99 ms +loaded MiB +peak MiB +idle MiB +replaced +failed\$
-^zippy +[1-9][0-9]* +1\.00 +0\.00 +$number +$number +$number +$number +[0-9]+ +0\$
+^ +requests/s +ratio +spread +CPU us +ratio +p99 ms +loaded MiB +peak MiB +idle MiB +replaced +failed\$
+^zippy +[1-9][0-9]* +1\.00 +0\.00 +[1-9][0-9]* +1\.00 +$number +$number +$number +$number +[0-9]+ +0\$
 TEXT
 }
 
@@ -211,10 +211,12 @@ d = json.load(open(sys.argv[1]))
 assert d["program"] == "server-bench" and d["failed"] == 0 and d["options"]["threads"] == 4
 assert d["machine"]["processors"] >= 1
 zippy = d["contenders"][0]
-assert zippy["name"] == "zippy" and zippy["median"]["ratio"] == 1, zippy
+assert zippy["name"] == "zippy", zippy
+assert zippy["median"]["ratio"] == 1 and abs(zippy["median"]["cpu_ratio"] - 1) < 1e-9, zippy
 for c in d["contenders"]:
     m, (run,) = c["median"], c["runs"]
     assert run["ok"] == 1 and run["failed"] == 0 and run["requests"] > 10, c
+    assert m["cpu_us_per_request"] > 10 and m["cpu_ratio"] > 0, c
     assert m["requests_per_second"] == run["requests_per_second"] > 0, c
     assert m["rss_peak_bytes"] >= m["rss_idle_bytes"] > 1e6, c
     assert m["p99_us"] >= m["p50_us"] > 0, c
