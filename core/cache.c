@@ -78,6 +78,10 @@ static void set_up(void)
     caches.ready = true;
 }
 
+_Static_assert(sizeof(struct owl_cache) <= OWL_GRANULE &&
+                   (sizeof(void *) << OWL_MAGAZINE_SHIFT) <= OWL_GRANULE,
+               "a mapping has room for whatever is carved");
+
 /* Zeroed memory for caches and slots, for good. The lock is held. NULL: no memory. */
 static void *carve(size_t bytes)
 {

@@ -88,9 +88,10 @@ static_assert(OWL_CLASSES <= 255, "a class fits a byte");
 static_assert(OWL_SLAB_MAX_BLOCKS >= OWL_GRANULE >> OWL_QUANTUM_SHIFT,
               "a granule of the smallest blocks has its bits");
 static_assert(OWL_SLAB_MAX_BLOCKS % 64 == 0, "free bits come in words");
-static_assert(OWL_MAGAZINE_MIN_SHIFT >= 1 && OWL_MAGAZINE_SHIFT >= OWL_MAGAZINE_MIN_SHIFT &&
-                  (sizeof(void *) << OWL_MAGAZINE_SHIFT) <= OWL_GRANULE,
-              "magazines");
+static_assert(OWL_MAGAZINE_SHIFT >= OWL_MAGAZINE_MIN_SHIFT && OWL_MAGAZINE_SHIFT <= 12,
+              "magazines, half of which lies on the stack for a moment");
+static_assert((sizeof(void *) << OWL_MAGAZINE_MIN_SHIFT) % OWL_CACHE_LINE == 0,
+              "slots are whole cache lines: caches are carved from the same memory");
 static_assert(OWL_FILL_BLOCKS <= OWL_MAGAZINE_BLOCKS &&
                   OWL_FILL_BYTES <= OWL_MAGAZINE_BYTES,
               "what fills a magazine fits it");
