@@ -223,6 +223,29 @@ static void remote_frees_go_home_in_batches(void)
     }
 }
 
+/* More owners than buffers: at most one block a buffer waits, for a buffer is one owner's. */
+static void buffers_are_given_up_for_others(void)
+{
+    enum { OWNERS = OWL_REMOTE_OWNERS + 1 };
+    static struct owner_thread threads[OWNERS];
+    void *taken[OWNERS];
+    for (int i = 0; i < OWNERS; i++) {
+        owner_starts(&threads[i], 1, 64);
+        taken[i] = blocks[0];
+    }
+    for (int i = 0; i < OWNERS; i++)
+        owl_free(taken[i]);
+    size_t home = 0;
+    for (int i = 0; i < OWNERS; i++)
+        home += out_of(threads[i].owner) == 0;
+    check(home > 0 && home + cached_by(owl_cache_self) == OWNERS);
+    check(owl_cache_is_valid(owl_cache_self));
+    for (int i = 0; i < OWNERS; i++)
+        owner_ends(&threads[i]);
+    owl_cache_flush(owl_cache_self);
+    check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
+}
+
 static void *take_and_free(void *array)
 {
     take_many(array, 400, 40);
@@ -427,6 +450,18 @@ static void invalid_caches_are_seen(void)
     check(owl_cache_is_valid(c));
 }
 
+static void invalid_marks_on_the_way_are_seen(void)
+{
+    run_thread(only_take, blocks);
+    owl_free(blocks[0]);
+    struct owl_cache *c = owl_cache_self;
+    check(owl_cache_is_valid(c));
+    ((struct owl_block *)opaque(blocks[0]))->mark ^= 1;
+    check(!owl_cache_is_valid(c));
+    ((struct owl_block *)opaque(blocks[0]))->mark ^= 1;
+    check(owl_cache_is_valid(c));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +471,7 @@ int main(void)
         child_test(to_and_fro_costs_no_visits),
         child_test(flush_brings_all_home),
         child_test(remote_frees_go_home_in_batches),
+        child_test(buffers_are_given_up_for_others),
         child_test(ended_threads_leave_nothing),
         child_test(blocks_outlive_their_thread),
         child_test(destructors_may_still_call),
@@ -445,6 +481,7 @@ int main(void)
         child_test(no_memory_for_a_cache),
         child_test(no_key_for_the_allocator),
         child_test(invalid_caches_are_seen),
+        child_test(invalid_marks_on_the_way_are_seen),
     };
     return cmocka_run_group_tests_name("cache", tests, NULL, NULL);
 }

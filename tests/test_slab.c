@@ -156,6 +156,38 @@ static void lists_follow_fullness(void)
     check(one.slabs == 0 && owl_pool_count().used == 0);
 }
 
+/* What is taken need not be passed again: the search begins at the first word that may have a bit. */
+static void searches_begin_at_a_free_block(void)
+{
+    static struct owl_block *blocks[MOST];
+    set_up();
+    check(take(&one, 0, 1000, blocks) == 1000);
+    const struct owl_span *s = owl_span_of(blocks[0]);
+    check(s->first_word == 1000 / 64);
+    give(&blocks[300], 1);
+    check(s->first_word == 300 / 64);
+    check(take(&one, 0, 2, blocks) == 2 && blocks[0] < blocks[1]);
+    check(s->first_word == 1001 / 64 && all_valid());
+}
+
+/* Blocks come home in free(), which keeps errno though the system refuses to take memory back. */
+static void give_keeps_errno(void)
+{
+    enum { SLABS = 80, LARGEST = OWL_CLASSES - 1 };
+    static struct owl_block *blocks[SLABS * 16];
+    unsigned n = 0;
+    set_up();
+    check(owl_classes[LARGEST].blocks == 16);
+    while (n < SLABS * 16)
+        n += take(&one, LARGEST, 16, blocks + n);
+    check(owl_pool_count().used << OWL_GRANULE_SHIFT > 2 * OWL_DIRTY_MIN);
+    fault_always(FAULT_PURGE);
+    errno = 4711;
+    give(blocks, n);
+    check(errno == 4711 && calls_of(FAULT_PURGE) > 0);
+    check(one.slabs == 0 && all_valid());
+}
+
 /* The rest of a slab is enough of an answer; it is not made up from a new one. */
 static void takes_do_not_fetch_for_the_rest(void)
 {
@@ -362,6 +394,8 @@ int main(void)
         child_test(every_class_gives_all_its_blocks),
         child_test(random_takes_and_gives),
         child_test(lists_follow_fullness),
+        child_test(searches_begin_at_a_free_block),
+        child_test(give_keeps_errno),
         child_test(takes_do_not_fetch_for_the_rest),
         child_test(free_slabs_go_back_though_the_owner_sleeps),
         child_test(orphans_are_adopted_first),
