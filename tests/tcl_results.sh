@@ -73,6 +73,7 @@ suite_amount() {
 # in three runs. As tests that are not run do not fail, there must be as many of them.
 suite_same() {
     suite_differences "$1" "$2" "$3" suite.log >"$1/differ"
+    suite_both=$(comm -12 "$1/$2/failed" "$1/$3/failed" | grep -c . || :)
     suite_cut=$(grep -F '(error)' "$1/differ" || :)
     suite_a=$(suite_amount "$1/$2/suite.log")
     suite_b=$(suite_amount "$1/$3/suite.log")
@@ -90,5 +91,5 @@ suite_same() {
         sed 's/^/    failed with /' "$1/differ"
         return 1
     }
-    echo "the same tests fail with $2 and $3: $(grep -c . "$1/$2/failed" || :)"
+    echo "no test fails with $2 or $3 only, $suite_both with both"
 }
