@@ -18,7 +18,8 @@ struct owl_line {
 /* Adds text as it is. */
 void owl_line_text(struct owl_line *l, const char *text);
 
-/* Adds text that anybody may have written: at most so many bytes, with '?' for what is not printable. */
+/* Adds text that anybody may have written: at most so many bytes, with '?' for what
+ * is not printable. */
 void owl_line_quoted(struct owl_line *l, const char *text, size_t most);
 
 /* Adds a number to base 10 or 16. */

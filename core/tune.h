@@ -32,8 +32,8 @@
 #define OWL_SLAB_MIN_BLOCKS 16
 #define OWL_SLAB_MAX_BLOCKS 4096
 
-/* The thread cache. A class keeps a magazine of at most so many bytes (the option `magazine` may ask
- * for fewer) and blocks, in an array of at least and at most so many slots; it begins with a small
+/* The thread cache. A class keeps a magazine of at most so many bytes (the option `magazine` may
+ * ask for fewer) and blocks, in an array of at least and at most so many slots; it begins with a small
  * one. An empty one is filled with fewer: a block that no caller has asked for yet would only make
  * memory resident, whereas one that was freed is resident already. */
 #define OWL_MAGAZINE_BYTES ((size_t)512 << 10)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The Tcl package owl: one command, an ensemble, described in man/owl.n. It has no state, so it may
- * be loaded into any number of interpreters and threads. It has no entry for safe interpreters: what
- * it shows and changes is the whole process's.
+ * be loaded into any number of interpreters and threads. It has no entry for safe interpreters:
+ * what it shows and changes is the whole process's.
  */
 #include <errno.h>
 #include <stdint.h>

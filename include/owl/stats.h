@@ -7,7 +7,7 @@
  * otherwise. All functions are thread-safe and keep errno. A walk takes time in proportion to the
  * number of slabs, and stops no thread for longer than it takes to walk the slabs of that one.
  *
- * A block of a slab is with a caller, free in a thread cache, or at home, free for the slab's owner.
+ * A block of a slab is with a caller, free in a thread cache, or at home, free for its owner.
  * Blocks that a thread frees for another are gathered, and brought home 64 at a time or when they
  * come to 64 KiB; until then they are `remote`, and are counted as cached.
  */
