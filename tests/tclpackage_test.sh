@@ -61,8 +61,8 @@ tcl_tests() {
 tcl_tests stock tclsh8.6 OWL_EXPECT=none
 tcl_tests preload tclsh8.6 OWL_EXPECT=malloc OWL_FILE="$lib" LD_PRELOAD="$lib" OWL_MAGAZINE=64K
 if [ -x "$root/bin/owl-run" ] && [ -x "$root/bin/owltclsh" ]; then
-    tcl_tests owl-run "$root/bin/owl-run tclsh8.6" OWL_EXPECT=all OWL_FILE="$lib" OWL_MAGAZINE=64K
-    tcl_tests owltclsh "$root/bin/owltclsh" OWL_EXPECT=all OWL_FILE="$root/bin/owltclsh" \
+    tcl_tests owl-run "$root/bin/owl-run tclsh8.6" OWL_EXPECT=malloc OWL_FILE="$lib" OWL_MAGAZINE=64K
+    tcl_tests owltclsh "$root/bin/owltclsh" OWL_EXPECT=malloc OWL_FILE="$root/bin/owltclsh" \
         OWL_MAGAZINE=64K
 else
     skip 'owl-run and owltclsh' 'they were not built'
