@@ -73,7 +73,7 @@
 
 /* Free spans may keep their pages up to the larger of these: a fixed number of bytes, and the
  * bytes in use divided by the share. Defaults of the options `dirty` and `dirty_share`. */
-#define OWL_DIRTY_MIN ((size_t)8 << 20)
+#define OWL_DIRTY_MIN ((size_t)6 << 20)
 #define OWL_DIRTY_SHARE 8
 #define OWL_DIRTY_SHARE_MAX (1 << 20)
 

@@ -126,7 +126,7 @@ static void what_is_wrong_is_said_in_a_line(void)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         read_entry(bad[i]);
         check(messages == 1 && value_of("dirty") == (long long)OWL_DIRTY_MIN);
-        check(strncmp(said, "owlalloc: OWL_DIRTY=", 20) == 0 && strstr(said, " 8388608\n") != NULL);
+        check(strncmp(said, "owlalloc: OWL_DIRTY=", 20) == 0 && strstr(said, " 6291456\n") != NULL);
         check(strchr(said, '\n') == said + strlen(said) - 1);
     }
     read_entry("OWL_DIRTY_SHARE=2M");

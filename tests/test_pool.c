@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The pool against a shadow map that knows who has which granule. */
+#include <owl/option.h>
 #include <pthread.h>
 
 #include "child.h"
@@ -239,6 +240,7 @@ static void runs_just_given_are_taken_again(void)
 {
     bool zero;
     set_up();
+    check(owl_option_set("dirty", 8 << 20) == 0);
     for (size_t n = 1; n <= 40; n++)
         for (int i = 0; i < 5; i++) {
             struct owl_span *s = owl_pool_take(n, 0, &zero);
@@ -276,8 +278,9 @@ static void nothing_is_purged_below_the_bound(void)
 {
     bool zero;
     set_up();
+    check(owl_option_set("dirty", 8 << 20) == 0);
     for (int i = 0; i < 100; i++) {
-        struct owl_span *s = owl_pool_take(OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT, 0, &zero);
+        struct owl_span *s = owl_pool_take(((size_t)8 << 20) >> OWL_GRANULE_SHIFT, 0, &zero);
         check(zero == (i == 0));
         owl_pool_give(s, s->granules);
     }

@@ -7,7 +7,7 @@
  * a program that runs with other rights than its caller's (set-user-ID and the like).
  *
  *   name         default    values
- *   dirty        8388608    0 and up
+ *   dirty        6291456    0 and up
  *       Bytes of free memory that may stay resident, so that it can be used again without page
  *       faults. More is given back to the system, down to three quarters of this, when memory next
  *       becomes free. The bound is this or a share of the memory in use (dirty_share), whichever
