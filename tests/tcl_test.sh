@@ -177,6 +177,27 @@ owl_run_keeps_status() {
     [ $? -eq 125 ] && grep -q usage "$tmp/err"
 }
 
+# clean_under_valgrind KIND [VARIABLE=VALUE...] SHELL: no errors; of KIND full, also nothing
+# possibly lost, as zippy's pools are, those of Tcl_Objs under the preload too. Fewer
+# rounds: it is slow.
+clean_under_valgrind() {
+    kind=$1
+    shift
+    sed 's/sum 1000/sum 100/; s/1000000/1000/' "$tmp/script.tcl" >"$tmp/short.tcl"
+    (
+        while [ $# -gt 1 ]; do
+            export "$1"
+            shift
+        done
+        valgrind --leak-check="$kind" --error-exitcode=9 "$1" "$tmp/short.tcl" >"$tmp/out" 2>"$tmp/err"
+    ) || {
+        cat "$tmp/err"
+        return 1
+    }
+    grep -E 'lost|ERROR SUMMARY' "$tmp/err"
+    [ "$(tail -n 1 "$tmp/out")" = done ] && { [ "$kind" != full ] || grep -q 'possibly lost: 0 bytes' "$tmp/err"; }
+}
+
 # What NaviServer looks up, under a name with tcmalloc in it.
 tcmalloc_names() {
     cat >"$tmp/names.c" <<'C'
@@ -287,6 +308,18 @@ if [ -n "$tclsh" ]; then
     try 'owl-run chooses the re-linked library for tclsh' \
         chooses "the libtcl of $lib" "$tclsh" "$tmp/script.tcl"
     try 'owl-run looks into scripts' chooses_for_a_script
+fi
+
+if [ -z "$(command -v valgrind)" ]; then
+    skip 'under valgrind' 'there is no valgrind'
+else
+    try 'owltclsh under valgrind' clean_under_valgrind full "$owltclsh"
+    if [ -n "$tclsh" ]; then
+        try 'the re-linked library under valgrind' \
+            clean_under_valgrind full LD_LIBRARY_PATH="$lib/owl/tcl$version" "$tclsh"
+        try 'the preload under valgrind' \
+            clean_under_valgrind no LD_PRELOAD="$lib/libowl-tcl.so" "$tclsh"
+    fi
 fi
 
 tap_done
