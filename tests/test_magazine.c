@@ -205,28 +205,44 @@ static bool is_mapped(const struct area *a)
     return false;
 }
 
-/* The arrays of a cache, in use and to spare, are as long as it believes: they lie in what was
- * mapped, and do not overlap. Their bytes. */
-static size_t check_arrays(const struct owl_cache *c)
+/* The arrays of some caches, in use and to spare. */
+static struct area arrays[20000];
+static size_t array_count;
+
+static void add_array(uintptr_t start, unsigned shift)
 {
-    static struct area arrays[20000];
-    size_t n = 0, bytes = 0;
-    for (unsigned class = 0; class < OWL_CLASSES; class++)
-        if (c->magazines[class].limit > 0) {
-            uintptr_t start = owl_word_peek(&c->magazines[class].slots);
-            uintptr_t length = sizeof(void *) << c->magazines[class].shift;
-            arrays[n++] = (struct area){start, start + length};
-        }
-    for (unsigned shift = 0; shift <= OWL_MAGAZINE_SHIFT; shift++)
-        for (void *const *slots = c->spare[shift]; slots != NULL; slots = *slots) {
-            check(n < sizeof arrays / sizeof *arrays);
-            uintptr_t start = (uintptr_t)slots;
-            arrays[n++] = (struct area){start, start + (sizeof(void *) << shift)};
-        }
-    qsort(arrays, n, sizeof *arrays, by_start);
-    for (size_t i = 0; i < n; bytes += arrays[i].end - arrays[i].start, i++)
+    check(array_count < sizeof arrays / sizeof *arrays);
+    arrays[array_count++] = (struct area){start, start + (sizeof(void *) << shift)};
+}
+
+static void add_arrays(struct owl_owner *o, struct owl_cache *c, void *unused)
+{
+    (void)o;
+    (void)unused;
+    for (unsigned class = 0; c != NULL && class < OWL_CLASSES; class++)
+        if (c->magazines[class].limit > 0)
+            add_array(owl_word_peek(&c->magazines[class].slots), c->magazines[class].shift);
+    for (unsigned shift = 0; c != NULL && shift <= OWL_MAGAZINE_SHIFT; shift++)
+        for (void *const *slots = c->spare[shift]; slots != NULL; slots = *slots)
+            add_array((uintptr_t)slots, shift);
+}
+
+/* They are as long as their caches believe: they lie in what was mapped, and do not overlap. Their
+ * bytes. */
+static size_t check_added(void)
+{
+    size_t bytes = 0;
+    qsort(arrays, array_count, sizeof *arrays, by_start);
+    for (size_t i = 0; i < array_count; bytes += arrays[i].end - arrays[i].start, i++)
         check(is_mapped(&arrays[i]) && (i == 0 || arrays[i - 1].end <= arrays[i].start));
+    array_count = 0;
     return bytes;
+}
+
+static size_t check_arrays(struct owl_cache *c)
+{
+    add_arrays(NULL, c, NULL);
+    return check_added();
 }
 
 static void grow_all(uint64_t random)
@@ -289,6 +305,32 @@ static void caches_and_arrays_lie_side_by_side(void)
     struct owl_stats s;
     owl_stats_get(&s);
     check(s.caches == THREADS + 1 && map_count > THREADS / 4u);
+    check(owl_stats_heap_is_valid());
+}
+
+static pthread_barrier_t together;
+
+static void *begin_all(void *unused)
+{
+    pthread_barrier_wait(&together);
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        owl_free(owl_malloc(block_size(class)));
+    pthread_barrier_wait(&together);
+    return unused;
+}
+
+static void threads_carve_at_once(void)
+{
+    enum { THREADS = 8 };
+    pthread_t threads[THREADS];
+    install();
+    pthread_barrier_init(&together, NULL, THREADS);
+    for (int i = 0; i < THREADS; i++)
+        check(pthread_create(&threads[i], NULL, begin_all, NULL) == 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    owl_cache_each(add_arrays, NULL);
+    check(check_added() >= THREADS * OWL_CLASSES * (sizeof(void *) << OWL_MAGAZINE_MIN_SHIFT));
     check(owl_stats_heap_is_valid());
 }
 
@@ -454,10 +496,15 @@ static void invalid_magazines_are_seen(void)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        child_test(the_older_half_goes_home), child_test(empty_magazines_are_filled),
-        child_test(arrays_are_used_again),    child_test(caches_and_arrays_lie_side_by_side),
-        child_test(no_memory_for_slots),      child_test(report_from_full_magazine),
-        child_test(report_from_flush),        child_test(invalid_magazines_are_seen),
+        child_test(the_older_half_goes_home),
+        child_test(empty_magazines_are_filled),
+        child_test(arrays_are_used_again),
+        child_test(caches_and_arrays_lie_side_by_side),
+        child_test(threads_carve_at_once),
+        child_test(no_memory_for_slots),
+        child_test(report_from_full_magazine),
+        child_test(report_from_flush),
+        child_test(invalid_magazines_are_seen),
     };
     return cmocka_run_group_tests_name("magazine", tests, NULL, NULL);
 }
