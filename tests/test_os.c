@@ -184,8 +184,10 @@ static void *drain(void *fd)
     size_t length = 0;
     ssize_t n;
     usleep(50000); /* so that the writer is interrupted while it waits for room */
-    while ((n = read((int)(intptr_t)fd, received + length, sizeof received - length)) > 0)
-        length += (size_t)n;
+    do {
+        n = read((int)(intptr_t)fd, received + length, sizeof received - length);
+        length += n > 0 ? (size_t)n : 0;
+    } while (n > 0 || (n < 0 && errno == EINTR)); /* the signals may come to this thread */
     return (void *)length;
 }
 
