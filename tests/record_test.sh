@@ -26,18 +26,6 @@ value() {
         $0 == name { print number; exit }'
 }
 
-# status WANTED COMMAND...
-status() {
-    wanted=$1
-    shift
-    "$@"
-    got=$?
-    [ "$got" -eq "$wanted" ] || {
-        echo "status $got instead of $wanted"
-        return 1
-    }
-}
-
 # equal WHAT GOT WANTED
 equal() {
     [ "$2" = "$3" ] || {

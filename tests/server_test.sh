@@ -130,18 +130,6 @@ until_eof() {
 }
 try 'the server ends with its standard input, if told to' until_eof
 
-# status WANTED COMMAND...
-status() {
-    wanted=$1
-    shift
-    "$@"
-    got=$?
-    [ "$got" -eq "$wanted" ] || {
-        echo "status $got instead of $wanted"
-        return 1
-    }
-}
-
 bad_options() {
     for option in --nonsense extra --port --port=x --port=-1 --threads=0 --until-eof=1; do
         status 2 "$tclsh" "$stress/server.tcl" "$option" </dev/null || return 1

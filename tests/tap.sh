@@ -41,6 +41,18 @@ try() {
     fi
 }
 
+# status WANTED COMMAND...: for use under try.
+status() {
+    wanted=$1
+    shift
+    "$@"
+    got=$?
+    [ "$got" -eq "$wanted" ] || {
+        echo "status $got instead of $wanted"
+        return 1
+    }
+}
+
 # skip_all WHY: the whole script has nothing to do here.
 skip_all() {
     echo "1..0 # SKIP $1"
