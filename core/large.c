@@ -30,7 +30,7 @@ void *owl_large_alloc(size_t bytes, size_t alignment, bool zero)
     if (bytes == 0)
         bytes = 1;
     if (bytes <= OWL_SPAN_MAX && alignment <= OWL_RANGE_ALIGNMENT)
-        s = owl_pool_take(granules_for(bytes), align_order(alignment), &is_zero);
+        s = owl_pool_take(OWL_PRIVATE, granules_for(bytes), align_order(alignment), &is_zero);
     if (s == NULL)
         return owl_mapping_make(bytes, alignment);
     owl_word_store_relaxed(&s->owner, 0);

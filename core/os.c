@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #define _GNU_SOURCE /* mremap */
-#include "os.h"
+#include "os_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +49,34 @@ static void *os_remap(void *start, size_t bytes, size_t new_bytes)
 static int os_unmap(void *start, size_t bytes)
 {
     return munmap(start, bytes);
+}
+
+/* MREMAP_DONTUNMAP: no other thread's mapping can come between, as it could into a hole. */
+static int os_move(void *from, void *to, size_t bytes)
+{
+    int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+    return mremap(from, bytes, bytes, flags, to) == MAP_FAILED ? -1 : 0;
+}
+
+static int os_carry(void *from, void *to, size_t bytes)
+{
+    return mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? -1 : 0;
+}
+
+static int os_reset(void *start, size_t bytes)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+    return mmap(start, bytes, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED ? -1 : 0;
+}
+
+static int os_populate(void *start, size_t bytes)
+{
+    return madvise(start, bytes, MADV_POPULATE_WRITE);
+}
+
+static int os_huge(void *start, size_t bytes, bool use)
+{
+    return madvise(start, bytes, use ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 static void os_wait(owl_u32 *word, uint32_t value)
@@ -128,6 +156,19 @@ struct owl_os owl_os = {
     .map = os_map,
     .remap = os_remap,
     .unmap = os_unmap,
+    .move = os_move,
+    .carry = os_carry,
+    .reset = os_reset,
+    .populate = os_populate,
+    .huge = os_huge,
+    .file_make = os_file_make,
+    .file_is_open = os_file_is_open,
+    .file_map = os_file_map,
+    .file_close = os_file_close,
+    .punch = os_punch,
+    .changed = os_changed,
+    .mapping_limit = os_mapping_limit,
+    .mapping_count = os_mapping_count,
     .wait = os_wait,
     .wake = os_wake,
     .address_limit = os_address_limit,

@@ -9,10 +9,18 @@
 #ifndef OWL_CORE_OS_H
 #define OWL_CORE_OS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "atomic.h"
+
+/* A file in memory. The descriptor may be closed behind our back, and its number be another file's
+ * by now: device and inode tell. */
+struct owl_file {
+    int descriptor;
+    uint64_t device, inode;
+};
 
 struct owl_os {
     size_t page; /* bytes; set by owl_os_init */
@@ -29,6 +37,40 @@ struct owl_os {
     void *(*remap)(void *start, size_t bytes, size_t new_bytes);
     /* End a reservation or mapping, whole or in part. 0, or -1: unchanged. */
     int (*unmap)(void *start, size_t bytes);
+
+    /* Moves pages to other addresses, in place of what is mapped there. What is left behind is still
+     * mapped: private memory reads as zero, a file shows the same bytes at both places. 0, or -1:
+     * unchanged; EFAULT: the kernel (before 6.17) cannot move what are several mappings to it. */
+    int (*move)(void *from, void *to, size_t bytes);
+    /* As move, but at `from` nothing is mapped afterwards, and anybody's mapping may come there. */
+    int (*carry)(void *from, void *to, size_t bytes);
+    /* Put fresh private memory, which reads as zero, in place of whatever is mapped. 0, or -1. */
+    int (*reset)(void *start, size_t bytes);
+    /* Fault all pages in for writing, in one call. 0; or -1: there may not be enough memory, and a
+     * touch of a file in memory would raise SIGBUS. */
+    int (*populate)(void *start, size_t bytes);
+    /* Let huge pages be used, or not. 0, or -1: the kernel has none. */
+    int (*huge)(void *start, size_t bytes, bool use);
+
+    /* Makes a sparse file in memory, of so many bytes. 0, or -1. */
+    int (*file_make)(struct owl_file *file, size_t bytes);
+    /* Whether the descriptor is still that file's. */
+    bool (*file_is_open)(const struct owl_file *file);
+    /* Maps part of the file, readable and writable, in place of what is mapped at start: shared with
+     * all who map it, or with changes kept for oneself. 0, or -1: unchanged, or the file is lost. */
+    int (*file_map)(const struct owl_file *file, size_t offset, void *start, size_t bytes, bool shared);
+    /* Closes the descriptor, if it is still the file's. The mappings stay. */
+    void (*file_close)(struct owl_file *file);
+    /* Gives back the memory of mapped shared pages of a file; they read as zero. 0, or -1. */
+    int (*punch)(void *start, size_t bytes);
+    /* Which pages of a private mapping of a file were written to: sets a byte each, to 0 or 1. 0, or
+     * -1: the system does not tell. */
+    int (*changed)(const void *start, size_t pages, uint8_t *changed);
+
+    /* How many mappings the process may have, and how many it has. The latter takes as long as
+     * a look at each. 0: the system does not tell. */
+    size_t (*mapping_limit)(void);
+    size_t (*mapping_count)(void);
 
     /* Sleep while *word == value; may wake early. */
     void (*wait)(owl_u32 *word, uint32_t value);

@@ -170,7 +170,7 @@ static bool grow(unsigned order)
     for (unsigned i = 0; i < count && growth == FULL; i++)
         growth = grow_range(i, order);
     if (growth == FULL) {
-        int added = owl_range_add((size_t)1 << order);
+        int added = owl_range_add(OWL_PRIVATE, (size_t)1 << order);
         growth = added >= 0 ? grow_range((unsigned)added, order) : REFUSED;
     }
     return growth == GROWN;
@@ -293,8 +293,10 @@ static bool is_valid(void)
     return valid && total == pool.used + pool.purging + found[DIRTY] + found[CLEAN];
 }
 
-struct owl_span *owl_pool_take(size_t granules, unsigned align_order, bool *zero)
+struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsigned align_order,
+                               bool *zero)
 {
+    (void)backing;
     unsigned order = log2_ceil(granules);
     if (order < align_order)
         order = align_order;

@@ -38,7 +38,8 @@ struct owl_pool_counts {
 /* A run of granules, aligned to 2^align_order granules; its descriptor has start, granules and
  * range set and its kind is the caller's to set. *zero: whether it reads as zero. NULL: no memory
  * or address space is left, or refused by the system. */
-struct owl_span *owl_pool_take(size_t granules, unsigned align_order, bool *zero);
+struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsigned align_order,
+                               bool *zero);
 
 /* Gives back a run of granules that was taken, or a part of one; their kind is none by now. */
 void owl_pool_give(struct owl_span *s, size_t granules);

@@ -47,7 +47,7 @@ static void *reserve(size_t least, size_t *granules)
     return NULL;
 }
 
-int owl_range_add(size_t least)
+int owl_range_add(enum owl_backing backing, size_t least)
 {
     uint32_t number = owl_u32_load_relaxed(&owl_range_count);
     size_t granules;
@@ -61,6 +61,7 @@ int owl_range_add(size_t least)
     r->reservation = (uintptr_t)p;
     r->reserved = reservation_bytes(granules);
     r->granules = granules;
+    r->backing = backing;
     r->map = (struct owl_span *)p;
     r->bits = (uint64_t *)(p + map_bytes(granules));
     r->base = owl_round_up((uintptr_t)p + map_bytes(granules) + bits_bytes(granules),
@@ -125,4 +126,14 @@ struct owl_span *owl_span_of_further(uintptr_t p)
             return &owl_ranges[i].map[index];
     }
     return NULL;
+}
+
+int owl_range_purge(unsigned number, size_t from, size_t to, bool remapped)
+{
+    struct owl_range *r = &owl_ranges[number];
+    void *start = (void *)(r->base + (from << OWL_GRANULE_SHIFT));
+    size_t bytes = (to - from) << OWL_GRANULE_SHIFT;
+    if (r->backing == OWL_MEMFD)
+        return owl_os.punch(start, bytes);
+    return remapped ? owl_os.reset(start, bytes) : owl_os.purge(start, bytes);
 }

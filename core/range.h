@@ -44,6 +44,13 @@ enum owl_free {
     OWL_FREE_CLEAN, /* first granule of a free span that reads as zero */
 };
 
+/* Where the pages of a range come from. */
+enum owl_backing {
+    OWL_PRIVATE, /* anonymous memory */
+    OWL_MEMFD,   /* a file in memory, mapped shared */
+    OWL_BACKINGS
+};
+
 /*
  * The descriptor of a granule. A span is described by that of its first granule; a slab has the
  * fields of the first line in all of them, so that a free needs no second look-up.
@@ -69,7 +76,9 @@ struct owl_span {
     uint32_t first_word;              /* slab: no free bit is below this word */
     uint8_t free;                     /* enum owl_free */
     uint8_t order;                    /* free span: it has 2^order granules */
-    uint8_t unused2[38];
+    uint8_t remapped;                 /* pages of the span are mapped in other ways than the range's
+                                       * are; until they are reset, which a purge does */
+    uint8_t unused2[37];
 };
 
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
@@ -81,6 +90,7 @@ struct owl_range {
     struct owl_span *map;  /* of granule 0 */
     uint64_t *bits;        /* free bits of granule 0 */
     size_t granules;       /* that fit the reservation */
+    enum owl_backing backing;
     size_t top;            /* granules below this were handed to the pool */
     owl_word committed;    /* granules below this may be touched, and their metadata */
 };
@@ -134,7 +144,11 @@ static inline uint64_t *owl_span_bits(const struct owl_span *s)
 
 /* Reserves a further range in which `granules` fit (the first one: the page map is set up too).
  * Its number, or -1: no address space. */
-int owl_range_add(size_t granules);
+int owl_range_add(enum owl_backing backing, size_t granules);
+
+/* Gives back the pages of granules [from, to) of a range, of which some are remapped, or none. They
+ * are the range's own afterwards, and read as zero. 0, or -1: not all are. */
+int owl_range_purge(unsigned r, size_t from, size_t to, bool remapped);
 
 /* Makes granules below `end` of range r accessible. 0, or -1: refused. */
 int owl_range_commit(unsigned r, size_t end);

@@ -29,7 +29,7 @@ static void set_up_small(void)
 {
     set_up();
     faults.reserve_most = (size_t)20 << 20;
-    check(owl_range_add(1) == 0);
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
     check(owl_ranges[0].granules == (size_t)1 << (OWL_RANGE_MIN_SHIFT - OWL_GRANULE_SHIFT));
     faults.reserve_most = 0;
 }
@@ -103,7 +103,7 @@ static void random_take(struct run *r, uint32_t name, uint64_t *random)
     unsigned align = next_random(random) % 4 == 0 ? (unsigned)(next_random(random) % 6) : 0;
     bool zero;
     r->granules = random_length(random);
-    r->span = owl_pool_take(r->granules, align, &zero);
+    r->span = owl_pool_take(OWL_PRIVATE, r->granules, align, &zero);
     check(r->span != NULL);
     check(r->span->granules == r->granules && r->span->range == 0);
     check(r->span->start == owl_span_address(r->span));
@@ -191,7 +191,7 @@ static void odd_lengths_waste_nothing(void)
     bool zero;
     set_up();
     for (size_t n = 1; n < 70; n++) {
-        struct owl_span *s = owl_pool_take(n, 0, &zero);
+        struct owl_span *s = owl_pool_take(OWL_PRIVATE, n, 0, &zero);
         struct owl_pool_counts c = owl_pool_count();
         check(c.used == n && c.used + c.dirty + c.clean == owl_ranges[0].top);
         owl_pool_give(s, n);
@@ -203,10 +203,10 @@ static void starts_are_aligned_as_asked(void)
 {
     bool zero;
     set_up();
-    struct owl_span *unaligned = owl_pool_take(1, 0, &zero);
+    struct owl_span *unaligned = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
     for (unsigned order = 0; order <= 12; order++) {
-        struct owl_span *s = owl_pool_take(1, order, &zero);
-        struct owl_span *t = owl_pool_take(3, order, &zero);
+        struct owl_span *s = owl_pool_take(OWL_PRIVATE, 1, order, &zero);
+        struct owl_span *t = owl_pool_take(OWL_PRIVATE, 3, order, &zero);
         check(s != NULL && owl_span_index(s) % ((size_t)1 << order) == 0);
         check(t != NULL && owl_span_index(t) % ((size_t)1 << order) == 0);
         /* ranges begin at multiples of 2 MiB */
@@ -224,14 +224,14 @@ static void newest_dirty_spans_come_first(void)
     set_up();
     struct owl_span *spans[8];
     for (int i = 0; i < 8; i++)
-        spans[i] = owl_pool_take(1, 0, &zero);
+        spans[i] = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
     owl_pool_give(spans[0], 1);
     owl_pool_give(spans[2], 1);
     owl_pool_give(spans[5], 1);
-    check(owl_pool_take(1, 0, &zero) == spans[5] && !zero);
-    check(owl_pool_take(1, 0, &zero) == spans[2] && !zero);
-    check(owl_pool_take(1, 0, &zero) == spans[0] && !zero);
-    check(owl_pool_take(1, 0, &zero) != NULL && zero);
+    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) == spans[5] && !zero);
+    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) == spans[2] && !zero);
+    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) == spans[0] && !zero);
+    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) != NULL && zero);
 }
 
 /* A loop that takes and gives runs of one length gets the same warm memory each time, whatever the
@@ -243,7 +243,7 @@ static void runs_just_given_are_taken_again(void)
     check(owl_option_set("dirty", 8 << 20) == 0);
     for (size_t n = 1; n <= 40; n++)
         for (int i = 0; i < 5; i++) {
-            struct owl_span *s = owl_pool_take(n, 0, &zero);
+            struct owl_span *s = owl_pool_take(OWL_PRIVATE, n, 0, &zero);
             check(i == 0 || !zero);
             owl_pool_give(s, n);
         }
@@ -260,7 +260,7 @@ static void dirty_memory_is_bounded(void)
     set_up();
     for (size_t length = 1; length <= 16; length *= 4) {
         for (int i = 0; i < RUNS; i++)
-            runs[i] = owl_pool_take(length, 0, &zero);
+            runs[i] = owl_pool_take(OWL_PRIVATE, length, 0, &zero);
         unsigned long before = calls_of(FAULT_PURGE);
         for (int i = 0; i < RUNS; i++) {
             owl_pool_give(runs[i], length);
@@ -280,7 +280,7 @@ static void nothing_is_purged_below_the_bound(void)
     set_up();
     check(owl_option_set("dirty", 8 << 20) == 0);
     for (int i = 0; i < 100; i++) {
-        struct owl_span *s = owl_pool_take(((size_t)8 << 20) >> OWL_GRANULE_SHIFT, 0, &zero);
+        struct owl_span *s = owl_pool_take(OWL_PRIVATE, ((size_t)8 << 20) >> OWL_GRANULE_SHIFT, 0, &zero);
         check(zero == (i == 0));
         owl_pool_give(s, s->granules);
     }
@@ -294,7 +294,7 @@ static void purge_keeps_what_it_is_told(void)
     set_up();
     for (int i = 0; i < 10; i++) {
         runs[i].granules = 4;
-        runs[i].span = owl_pool_take(4, 0, &zero);
+        runs[i].span = owl_pool_take(OWL_PRIVATE, 4, 0, &zero);
         stamp(&runs[i], 77);
     }
     for (int i = 0; i < 10; i += 2)
@@ -319,23 +319,23 @@ static void refused_commits_leave_all_as_it_was(void)
     set_up();
     fault_always(FAULT_COMMIT);
     for (int i = 0; i < 10; i++)
-        check(owl_pool_take(1, 0, &zero) == NULL);
+        check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) == NULL);
     check(owl_u32_load_relaxed(&owl_range_count) == 1); /* address space is not what is short */
     faults.reserve_most = 0;
     for (unsigned long n = 1; n <= 3; n++) {
         fault_from(FAULT_COMMIT, n);
-        check(owl_pool_take(3, 0, &zero) == NULL);
+        check(owl_pool_take(OWL_PRIVATE, 3, 0, &zero) == NULL);
         check(owl_pool_is_valid() && owl_pool_count().used == 0);
     }
     fault_never(FAULT_COMMIT);
-    struct run r = {owl_pool_take(3, 0, &zero), 3, 0};
+    struct run r = {owl_pool_take(OWL_PRIVATE, 3, 0, &zero), 3, 0};
     check(r.span != NULL);
     stamp(&r, 5);
     fault_always(FAULT_COMMIT);
-    check(owl_pool_take((OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT) * 2, 0, &zero) == NULL);
+    check(owl_pool_take(OWL_PRIVATE, (OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT) * 2, 0, &zero) == NULL);
     check(owl_pool_is_valid() && owl_pool_count().used == 3 && has_stamp(&r));
     fault_never(FAULT_COMMIT);
-    check(owl_pool_take((OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT) * 2, 0, &zero) != NULL);
+    check(owl_pool_take(OWL_PRIVATE, (OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT) * 2, 0, &zero) != NULL);
     check(owl_pool_is_valid() && has_stamp(&r));
 }
 
@@ -343,14 +343,14 @@ static void refused_purges_leave_spans_dirty(void)
 {
     bool zero;
     set_up();
-    struct owl_span *s = owl_pool_take(2000, 0, &zero);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 2000, 0, &zero);
     fault_always(FAULT_PURGE);
     owl_pool_give(s, 2000);
     check(calls_of(FAULT_PURGE) > 0);
     size_t dirty = owl_pool_count().dirty; /* what was cut off may have joined */
     check(dirty >= 2000 && dirty <= 2048 && owl_pool_is_valid());
     check(owl_pool_purge(0) == 0 && owl_pool_count().dirty == dirty);
-    check(owl_pool_take(1000, 0, &zero) != NULL && !zero);
+    check(owl_pool_take(OWL_PRIVATE, 1000, 0, &zero) != NULL && !zero);
     fault_never(FAULT_PURGE);
     check(owl_pool_purge(0) == (dirty - 1000) * OWL_GRANULE);
     check(owl_pool_is_valid());
@@ -363,10 +363,10 @@ static void huge_requests_are_refused(void)
     bool zero;
     set_up();
     for (size_t i = 0; i < sizeof huge / sizeof *huge; i++)
-        check(owl_pool_take(huge[i], 0, &zero) == NULL);
-    check(owl_pool_take(1, 63, &zero) == NULL);
-    check(owl_pool_take(1, 47, &zero) == NULL);
-    struct owl_span *s = owl_pool_take(1, 0, &zero);
+        check(owl_pool_take(OWL_PRIVATE, huge[i], 0, &zero) == NULL);
+    check(owl_pool_take(OWL_PRIVATE, 1, 63, &zero) == NULL);
+    check(owl_pool_take(OWL_PRIVATE, 1, 47, &zero) == NULL);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
     check(!owl_pool_extend(s, (size_t)1 << 47));
     check(owl_pool_is_valid() && owl_pool_count().used == 1);
 }
@@ -378,7 +378,7 @@ static void exhausted_range_purges_and_joins(void)
     size_t n = 0;
     bool zero;
     set_up_small();
-    while ((spans[n] = owl_pool_take(1, 0, &zero)) != NULL)
+    while ((spans[n] = owl_pool_take(OWL_PRIVATE, 1, 0, &zero)) != NULL)
         n++;
     check(n == owl_ranges[0].granules);
     check(owl_pool_count().clean == 0 && owl_pool_is_valid());
@@ -389,11 +389,11 @@ static void exhausted_range_purges_and_joins(void)
             owl_pool_purge(0);
     }
     check(owl_pool_count().dirty > 0 && owl_pool_count().clean > 0);
-    struct owl_span *s = owl_pool_take(n, 0, &zero);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, n, 0, &zero);
     check(s == spans[0] && zero);
     for (size_t i = 0; i < n; i++)
         check(is_zero((void *)owl_span_address(s + i), OWL_GRANULE));
-    check(owl_pool_take(1, 0, &zero) == NULL);
+    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) == NULL);
     owl_pool_give(s, n);
     check(owl_pool_is_valid());
 }
@@ -406,7 +406,7 @@ static void further_ranges_serve(void)
     for (size_t i = 0; i < 60; i++) {
         bool zero;
         runs[i].granules = 16 + i % 3;
-        runs[i].span = owl_pool_take(runs[i].granules, 0, &zero);
+        runs[i].span = owl_pool_take(OWL_PRIVATE, runs[i].granules, 0, &zero);
         check(runs[i].span != NULL && zero);
         stamp(&runs[i], i);
         check(owl_pool_is_valid());
@@ -426,7 +426,7 @@ static void extend_takes_what_follows(void)
 {
     bool zero;
     set_up();
-    struct owl_span *s = owl_pool_take(16, 0, &zero);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 16, 0, &zero);
     owl_pool_give(s + 2, 14);
     s->granules = 2;
     check(owl_pool_extend(s, 7) && s->granules == 7);
@@ -460,7 +460,7 @@ static void *worker(void *seed)
             continue;
         }
         r->granules = 1 + next_random(&random) % 5;
-        r->span = owl_pool_take(r->granules, 0, &zero);
+        r->span = owl_pool_take(OWL_PRIVATE, r->granules, 0, &zero);
         check(r->span != NULL);
         if (zero)
             check(is_zero((void *)owl_span_address(r->span), r->granules * OWL_GRANULE));

@@ -41,7 +41,7 @@ static void check_layout(const struct owl_range *r)
 static void first_range_is_the_page_map(void)
 {
     set_up();
-    check(owl_range_add(1) == 0);
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
     check(owl_u32_load_relaxed(&owl_range_count) == 1);
     const struct owl_range *r = &owl_ranges[0];
     check_layout(r);
@@ -57,7 +57,7 @@ static void refused_sizes_go_down_the_ladder(void)
     size_t last = SIZE_MAX;
     for (int i = 0; i < 5; i++) {
         faults.reserve_most = most[i];
-        check(owl_range_add(1) == i);
+        check(owl_range_add(OWL_PRIVATE, 1) == i);
         const struct owl_range *r = &owl_ranges[i];
         check_layout(r);
         check(r->reserved <= most[i] && r->granules < last);
@@ -67,10 +67,10 @@ static void refused_sizes_go_down_the_ladder(void)
         last = r->granules;
     }
     faults.reserve_most = 10 * MIB;
-    check(owl_range_add(1) == -1);
+    check(owl_range_add(OWL_PRIVATE, 1) == -1);
     faults.reserve_most = 100 * MIB;
-    check(owl_range_add(100 * MIB >> OWL_GRANULE_SHIFT) == -1);
-    check(owl_range_add((size_t)1 << 40) == -1);
+    check(owl_range_add(OWL_PRIVATE, 100 * MIB >> OWL_GRANULE_SHIFT) == -1);
+    check(owl_range_add(OWL_PRIVATE, (size_t)1 << 40) == -1);
     check(owl_u32_load_relaxed(&owl_range_count) == 5);
 }
 
@@ -86,16 +86,16 @@ static void limits_are_left_room(void)
     set_up();
     owl_os.address_limit = limited;
     limit_for_test = 4 * GIB;
-    check(owl_range_add(1) == 0);
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
     check(owl_ranges[0].reserved <= GIB && owl_ranges[0].reserved > GIB / 4);
     limit_for_test = 200 * MIB;
-    check(owl_range_add(1) == 1);
+    check(owl_range_add(OWL_PRIVATE, 1) == 1);
     check(owl_ranges[1].reserved <= 50 * MIB);
     /* more than the share, if there is no other way */
-    check(owl_range_add(100 * MIB >> OWL_GRANULE_SHIFT) == 2);
+    check(owl_range_add(OWL_PRIVATE, 100 * MIB >> OWL_GRANULE_SHIFT) == 2);
     check(owl_ranges[2].granules == 128 * MIB >> OWL_GRANULE_SHIFT);
     limit_for_test = 20 * MIB;
-    check(owl_range_add(1) == 3);
+    check(owl_range_add(OWL_PRIVATE, 1) == 3);
     check(owl_ranges[3].granules == least_granules);
 }
 
@@ -132,7 +132,7 @@ static void real_limits(void **state)
 static void granules_are_found_by_any_address(void)
 {
     set_up();
-    check(owl_range_add(1) == 0);
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
     check(owl_range_commit(0, 100) == 0);
     const struct owl_range *r = &owl_ranges[0];
     size_t accessible = owl_word_load_relaxed(&r->committed);
@@ -164,7 +164,7 @@ static void other_addresses_are_not_found(void)
     void *foreign = malloc(100);
     check(owl_span_of(NULL) == NULL && owl_span_of(bytes) == NULL);
     set_up();
-    check(owl_range_add(1) == 0);
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
     check(owl_range_commit(0, 1) == 0);
     uintptr_t base = owl_ranges[0].base;
     uintptr_t end = base + owl_word_load_relaxed(&owl_page_map.accessible);
@@ -181,7 +181,7 @@ static void further_ranges_are_found(void)
 {
     set_up_small();
     for (int i = 0; i < 6; i++)
-        check(owl_range_add(1) == i);
+        check(owl_range_add(OWL_PRIVATE, 1) == i);
     check(owl_range_commit(0, 10) == 0);
     for (unsigned i = 1; i < 6; i++) {
         const struct owl_range *r = &owl_ranges[i];
@@ -206,8 +206,8 @@ static void there_is_a_last_range(void)
 {
     set_up_small();
     for (int i = 0; i < OWL_RANGES; i++)
-        check(owl_range_add(1) == i);
-    check(owl_range_add(1) == -1);
+        check(owl_range_add(OWL_PRIVATE, 1) == i);
+    check(owl_range_add(OWL_PRIVATE, 1) == -1);
     check(owl_range_commit(OWL_RANGES - 1, 1) == 0);
     check(owl_span_of((void *)owl_ranges[OWL_RANGES - 1].base) == owl_ranges[OWL_RANGES - 1].map);
 }
@@ -217,7 +217,7 @@ static void refused_commits_change_nothing(void)
 {
     size_t step = OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT;
     set_up();
-    check(owl_range_add(1) == 0);
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
     struct owl_range *r = &owl_ranges[0];
     for (size_t end = 1; end < 3 * step; end += step) {
         size_t before = owl_word_load_relaxed(&r->committed);
@@ -243,7 +243,7 @@ static void near_a_limit_steps_are_small(void)
 {
     set_up();
     faults.commit_most = MIB;
-    check(owl_range_add(1) == 0);
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
     check(owl_range_commit(0, 10) == 0);
     check(owl_word_load_relaxed(&owl_ranges[0].committed) == 10);
     memset((void *)owl_ranges[0].base, 1, 10 * OWL_GRANULE);
@@ -257,7 +257,7 @@ static void near_a_limit_steps_are_small(void)
 static void small_ranges_can_be_used_to_their_end(void)
 {
     set_up_small();
-    check(owl_range_add(1) == 0);
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
     struct owl_range *r = &owl_ranges[0];
     check(owl_range_commit(0, r->granules) == 0);
     check(owl_word_load_relaxed(&r->committed) == r->granules);

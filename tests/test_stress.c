@@ -266,16 +266,16 @@ static void takes_do_not_fail_while_another_purges(void)
     faults_install();
     check(owl_option_set("dirty", PTRDIFF_MAX) == 0); /* what is given back stays dirty */
     faults.reserve_most = (size_t)20 << 20;
-    check(owl_range_add(1) == 0);
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
     faults.reserve_most = 0;
-    struct owl_span *all = owl_pool_take(owl_ranges[0].granules, 0, &zero);
+    struct owl_span *all = owl_pool_take(OWL_PRIVATE, owl_ranges[0].granules, 0, &zero);
     check(all != NULL);
     owl_pool_give(all, owl_ranges[0].granules);
     owl_os.purge = slow_purge;
     check(pthread_create(&thread, NULL, purge_all, NULL) == 0);
     while (!atomic_load(&purging))
         sched_yield();
-    check(owl_pool_take(1, 0, &zero) != NULL);
+    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) != NULL);
     pthread_join(thread, NULL);
     check(owl_pool_is_valid());
 }
