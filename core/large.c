@@ -56,6 +56,7 @@ bool owl_large_resize(struct owl_span *s, size_t bytes)
     if (granules < s->granules) {
         struct owl_span *tail = s + granules;
         tail->range = s->range;
+        tail->remapped = s->remapped;
         owl_pool_give(tail, s->granules - granules);
         s->granules = granules;
     }

@@ -5,134 +5,21 @@
 #include "lock.h"
 #include "option.h"
 #include "os.h"
+#include "pool_runs.h"
 
-#define ORDERS (OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT + 1)
-
-enum state { DIRTY, CLEAN, STATES };
-
-static const uint8_t mark_of[STATES] = {[DIRTY] = OWL_FREE_DIRTY, [CLEAN] = OWL_FREE_CLEAN};
-
-struct list {
-    struct owl_span *first, *last; /* newest, oldest */
-};
+/* No run is longer. */
+#define MOST_GRANULES ((size_t)1 << (OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT))
 
 static struct {
     struct owl_lock lock;
-    struct list lists[STATES][ORDERS];
-    uint64_t filled[STATES];  /* bit o: lists[][o] is not empty */
-    size_t granules[STATES];  /* in all lists of the state */
-    size_t used;              /* granules */
-    size_t mapped;            /* bytes in mappings */
-    size_t peak;              /* bytes: the most that used and mapped came to */
-    size_t purging;           /* granules of spans that are in no list while they are purged */
-    owl_u32 purges;           /* how many of these have ended; changes wake */
-    uint32_t waiters;         /* who wait for the next */
+    size_t used;      /* granules */
+    size_t mapped;    /* bytes in mappings */
+    size_t peak;      /* bytes: the most that used and mapped came to */
+    size_t purging;   /* granules of runs that are in no list while they are purged */
+    owl_u32 purges;   /* how many of these have ended; changes wake */
+    uint32_t waiters; /* who wait for the next */
+    uint32_t holders; /* who wait until nothing is being purged */
 } pool;
-
-_Static_assert(ORDERS <= 64, "a bit for each order");
-
-static enum state state_of(const struct owl_span *s)
-{
-    return s->free == OWL_FREE_DIRTY ? DIRTY : CLEAN;
-}
-
-static unsigned log2_floor(size_t n)
-{
-    return 63 - (unsigned)__builtin_clzl(n);
-}
-
-static unsigned log2_ceil(size_t n)
-{
-    return n <= 1 ? 0 : log2_floor(n - 1) + 1;
-}
-
-static void list_add(enum state state, struct owl_span *s, unsigned order)
-{
-    struct list *l = &pool.lists[state][order];
-    s->free = mark_of[state];
-    s->order = (uint8_t)order;
-    s->previous = NULL;
-    s->next = l->first;
-    if (l->first != NULL)
-        l->first->previous = s;
-    else
-        l->last = s;
-    l->first = s;
-    pool.filled[state] |= (uint64_t)1 << order;
-    pool.granules[state] += (size_t)1 << order;
-}
-
-static void list_remove(enum state state, struct owl_span *s)
-{
-    struct list *l = &pool.lists[state][s->order];
-    if (s->previous != NULL)
-        s->previous->next = s->next;
-    else
-        l->first = s->next;
-    if (s->next != NULL)
-        s->next->previous = s->previous;
-    else
-        l->last = s->previous;
-    if (l->first == NULL)
-        pool.filled[state] &= ~((uint64_t)1 << s->order);
-    pool.granules[state] -= (size_t)1 << s->order;
-    s->free = OWL_FREE_NOT;
-}
-
-/* Adds one aligned span and joins it with its buddies as far as they are free: of the same state,
- * and while the order is below `mixed`, of either. */
-static void add_joined(enum state state, unsigned range, size_t index, unsigned order,
-                       unsigned mixed)
-{
-    struct owl_range *r = &owl_ranges[range];
-    while (order + 1 < ORDERS) {
-        size_t buddy = index ^ ((size_t)1 << order);
-        if (buddy + ((size_t)1 << order) > r->top)
-            break;
-        struct owl_span *b = &r->map[buddy];
-        if (b->free == OWL_FREE_NOT || b->order != order ||
-            (b->free != mark_of[state] && order >= mixed))
-            break;
-        list_remove(state_of(b), b);
-        index &= ~((size_t)1 << order);
-        order++;
-    }
-    r->map[index].range = (uint8_t)range;
-    list_add(state, &r->map[index], order);
-}
-
-/* Adds any run of granules, as the largest aligned spans that it is made of. */
-static void add_run(enum state state, unsigned range, size_t index, size_t granules,
-                    unsigned mixed)
-{
-    while (granules > 0) {
-        unsigned order = log2_floor(granules);
-        if (index != 0 && (unsigned)__builtin_ctzl(index) < order)
-            order = (unsigned)__builtin_ctzl(index);
-        add_joined(state, range, index, order, mixed);
-        index += (size_t)1 << order;
-        granules -= (size_t)1 << order;
-    }
-}
-
-/* Takes the first `granules` of a free span out of its list; the rest stays free. */
-static struct owl_span *carve(enum state state, struct owl_span *s, size_t granules)
-{
-    size_t whole = (size_t)1 << s->order;
-    size_t index = owl_span_index(s);
-    list_remove(state, s);
-    if (granules < whole)
-        add_run(state, s->range, index + granules, whole - granules, 0);
-    return s;
-}
-
-static struct owl_span *take_free(enum state state, size_t granules, unsigned order)
-{
-    uint64_t fit = pool.filled[state] & ~(((uint64_t)1 << order) - 1);
-    if (fit == 0)
-        return NULL;
-    return carve(state, pool.lists[state][__builtin_ctzl(fit)].first, granules);
-}
 
 enum growth { GROWN, FULL, REFUSED };
 
@@ -140,62 +27,90 @@ enum growth { GROWN, FULL, REFUSED };
 static enum growth raise_top(unsigned number, size_t end)
 {
     struct owl_range *r = &owl_ranges[number];
+    size_t from = r->top;
     if (end > r->granules)
         return FULL;
     if (owl_range_commit(number, end) != 0)
         return REFUSED;
-    size_t from = r->top;
     r->top = end;
-    add_run(CLEAN, number, from, end - from, 0);
+    r->map[from].range = (uint8_t)number;
+    owl_runs_add(&r->map[from], end - from, OWL_RUN_CLEAN, false);
     return GROWN;
 }
 
-/* Makes at least 2^order aligned granules above the top of a range free. */
-static enum growth grow_range(unsigned number, unsigned order)
+/* Makes a range end with a clean run in which so many aligned granules can be had. */
+static enum growth grow_range(unsigned number, size_t granules, unsigned align_order)
 {
     struct owl_range *r = &owl_ranges[number];
-    size_t length = (size_t)1 << order;
-    size_t start = owl_round_up(r->top, length);
-    size_t end = start + length;
+    const struct owl_span *run = owl_run_before(r, r->top);
+    size_t start = r->top;
+    if (run != NULL && owl_run_state(run) == OWL_RUN_CLEAN)
+        start -= run->run;
+    size_t end = owl_round_up(start, (size_t)1 << align_order) + granules;
+    if (end <= r->top)
+        return GROWN;
     if (end - r->top < OWL_GROW_GRANULES && r->top + OWL_GROW_GRANULES <= r->granules)
         end = owl_round_up(end, OWL_GROW_GRANULES);
     return raise_top(number, end);
 }
 
-/* A range is added only for want of addresses, not of memory. */
-static bool grow(unsigned order)
+/* A range is added only for want of addresses, not of memory. The first one, which is found
+ * fastest, is always private. */
+static bool grow(enum owl_backing backing, size_t granules, unsigned align_order)
 {
-    unsigned count = owl_u32_load_relaxed(&owl_range_count);
     enum growth growth = FULL;
+    if (owl_u32_load_relaxed(&owl_range_count) == 0 && backing != OWL_PRIVATE &&
+        owl_range_add(OWL_PRIVATE, 1) < 0)
+        return false;
+    uint32_t count = owl_u32_load_relaxed(&owl_range_count);
     for (unsigned i = 0; i < count && growth == FULL; i++)
-        growth = grow_range(i, order);
+        if (owl_ranges[i].backing == backing)
+            growth = grow_range(i, granules, align_order);
     if (growth == FULL) {
-        int added = owl_range_add(OWL_PRIVATE, (size_t)1 << order);
-        growth = added >= 0 ? grow_range((unsigned)added, order) : REFUSED;
+        /* A range begins at granule 0, a multiple of any alignment. */
+        int added = owl_range_add(backing, granules);
+        growth = added >= 0 ? grow_range((unsigned)added, granules, align_order) : REFUSED;
     }
     return growth == GROWN;
 }
 
-/* Purges one span: the oldest of the largest. The lock is let go meanwhile: to give back a large
- * span takes the system as long as thousands of other calls. The granules purged; 0: there is no
- * such span, or the system refuses. */
-static size_t purge_one(void)
+/* Takes at most so many granules of the oldest of the largest dirty runs out of the index, on the
+ * side where they join a clean run, and else at the end: the beginning is what is handed out next.
+ * NULL: nothing is dirty. */
+static struct owl_span *cut_dirty(size_t most, size_t *granules)
 {
-    if (pool.filled[DIRTY] == 0)
+    struct owl_span *run = owl_runs_largest(OWL_RUN_DIRTY);
+    if (run == NULL)
+        return NULL;
+    const struct owl_range *r = &owl_ranges[run->range];
+    size_t index = owl_span_index(run);
+    size_t length = run->run;
+    *granules = length < most ? length : most;
+    bool in_front = owl_run_before(r, index) != NULL && owl_run_at(r, index + length) == NULL;
+    return owl_runs_carve(run, in_front ? 0 : length - *granules, *granules);
+}
+
+/* Purges at most so many granules of one run. The lock is let go meanwhile: to give back a large
+ * run takes the system as long as thousands of other calls. The granules purged; 0: nothing is
+ * dirty, or the system refuses. */
+static size_t purge_one(size_t most)
+{
+    size_t granules;
+    struct owl_span *s = cut_dirty(most, &granules);
+    if (s == NULL)
         return 0;
-    unsigned order = log2_floor(pool.filled[DIRTY]);
-    struct owl_span *s = pool.lists[DIRTY][order].last;
-    list_remove(DIRTY, s);
-    pool.purging += (size_t)1 << order;
+    size_t index = owl_span_index(s);
+    bool remapped = s->remapped;
+    pool.purging += granules;
     owl_unlock(&pool.lock);
-    bool purged = owl_os.purge((void *)owl_span_address(s), OWL_GRANULE << order) == 0;
+    bool purged = owl_range_purge(s->range, index, index + granules, remapped) == 0;
     owl_lock(&pool.lock);
-    pool.purging -= (size_t)1 << order;
-    add_joined(purged ? CLEAN : DIRTY, s->range, owl_span_index(s), order, 0);
+    pool.purging -= granules;
+    owl_runs_add(s, granules, purged ? OWL_RUN_CLEAN : OWL_RUN_DIRTY, remapped && !purged);
     owl_u32_store_relaxed(&pool.purges, owl_u32_load_relaxed(&pool.purges) + 1);
     for (uint32_t i = 0; i < pool.waiters; i++)
         owl_os.wake(&pool.purges);
-    return purged ? (size_t)1 << order : 0;
+    return purged ? granules : 0;
 }
 
 /* The granules purged by this call. */
@@ -203,8 +118,8 @@ static size_t purge_down_to(size_t granules)
 {
     size_t all = 0;
     size_t one = 1;
-    while (one > 0 && pool.granules[DIRTY] > granules) {
-        one = purge_one();
+    while (one > 0 && owl_runs_granules(OWL_RUN_DIRTY) > granules) {
+        one = purge_one(owl_runs_granules(OWL_RUN_DIRTY) - granules);
         all += one;
     }
     return all;
@@ -225,6 +140,20 @@ static bool wait_for_purge(void)
     return true;
 }
 
+/* Keeps dirty memory below its bound. Not while somebody waits until nothing is being purged:
+ * threads that free large blocks would keep him waiting. */
+static void bound_dirty(void)
+{
+    size_t dirty = owl_runs_granules(OWL_RUN_DIRTY);
+    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
+    size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
+    if (dirty <= bound || (share > 0 && dirty * share <= pool.used) || pool.holders > 0)
+        return;
+    if (share > 0 && pool.used / share > bound)
+        bound = pool.used / share;
+    purge_down_to(bound - bound / 4);
+}
+
 static void note_peak(void)
 {
     size_t bytes = (pool.used << OWL_GRANULE_SHIFT) + pool.mapped;
@@ -232,83 +161,72 @@ static void note_peak(void)
         pool.peak = bytes;
 }
 
-/* Granules that may be dirty. */
-static size_t dirty_bound(void)
+static struct owl_span *find(enum owl_backing backing, size_t granules, unsigned align_order,
+                             size_t look)
 {
-    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
-    size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
-    if (share > 0 && pool.used / share > bound)
-        bound = pool.used / share;
-    return bound;
+    struct owl_span *s = owl_runs_find(backing, OWL_RUN_DIRTY, granules, align_order, look);
+    return s != NULL ? s : owl_runs_find(backing, OWL_RUN_CLEAN, granules, align_order, look);
 }
 
-/* Dirty memory is reused first; fresh address space is next; at the last the dirty memory is
- * purged, so that it joins the clean memory around it. */
-static struct owl_span *take_locked(size_t granules, unsigned order, bool *zero)
+/* A free run in which so many aligned granules can be had. Fresh address space comes before a long
+ * search; at the last the dirty memory is purged, so that it joins the clean memory around it. */
+static struct owl_span *find_or_make(enum owl_backing backing, size_t granules,
+                                     unsigned align_order)
 {
     for (;;) {
-        struct owl_span *s = take_free(DIRTY, granules, order);
-        *zero = s == NULL;
-        if (s == NULL)
-            s = take_free(CLEAN, granules, order);
-        if (s == NULL && grow(order))
-            s = take_free(CLEAN, granules, order);
+        struct owl_span *s = find(backing, granules, align_order, OWL_RUN_LOOK);
+        if (s == NULL) {
+            grow(backing, granules, align_order);
+            s = find(backing, granules, align_order, SIZE_MAX);
+        }
         if (s != NULL || (purge_down_to(0) == 0 && !wait_for_purge()))
             return s;
     }
 }
 
-static bool list_is_valid(enum state state, unsigned order, size_t *granules)
+/* The last run of a private range, else the highest of some of the largest runs. */
+static struct owl_span *find_high(size_t granules)
 {
-    const struct owl_span *previous = NULL;
-    for (const struct owl_span *s = pool.lists[state][order].first; s != NULL; s = s->next) {
-        const struct owl_range *r = &owl_ranges[s->range];
-        size_t index = owl_span_index(s);
-        size_t buddy = index ^ ((size_t)1 << order);
-        if (s->free != mark_of[state] || s->order != order || s->previous != previous ||
-            index % ((size_t)1 << order) != 0 || index + ((size_t)1 << order) > r->top)
-            return false;
-        if (buddy + ((size_t)1 << order) <= r->top && r->map[buddy].free == s->free &&
-            r->map[buddy].order == order)
-            return false;
-        *granules += (size_t)1 << order;
-        previous = s;
+    for (unsigned i = owl_u32_load_relaxed(&owl_range_count); i-- > 0;) {
+        struct owl_span *s = owl_run_before(&owl_ranges[i], owl_ranges[i].top);
+        if (s != NULL && s->run >= granules && owl_ranges[i].backing == OWL_PRIVATE)
+            return s;
     }
-    return pool.lists[state][order].last == previous &&
-           (previous != NULL) == (pool.filled[state] >> order & 1);
+    struct owl_span *dirty = owl_runs_find_high(OWL_PRIVATE, OWL_RUN_DIRTY, granules, OWL_RUN_LOOK);
+    struct owl_span *clean = owl_runs_find_high(OWL_PRIVATE, OWL_RUN_CLEAN, granules, OWL_RUN_LOOK);
+    if (dirty == NULL || clean == NULL)
+        return dirty != NULL ? dirty : clean;
+    return owl_span_address(dirty) > owl_span_address(clean) ? dirty : clean;
 }
 
-static bool is_valid(void)
+/* Granules of a free run, from `offset` on, are in use from now on. */
+static struct owl_span *use(struct owl_span *run, size_t offset, size_t granules, bool *zero)
 {
-    bool valid = true;
-    size_t found[STATES] = {0, 0};
+    *zero = owl_run_state(run) == OWL_RUN_CLEAN;
+    pool.used += granules;
+    note_peak();
+    return owl_runs_carve(run, offset, granules);
+}
+
+static bool is_valid(bool lists)
+{
     size_t total = 0;
-    for (enum state state = 0; state < STATES; state++) {
-        for (unsigned order = 0; order < ORDERS; order++)
-            valid = valid && list_is_valid(state, order, &found[state]);
-        valid = valid && found[state] == pool.granules[state];
-    }
     for (unsigned i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
         total += owl_ranges[i].top;
-    return valid && total == pool.used + pool.purging + found[DIRTY] + found[CLEAN];
+    return lists && total == pool.used + pool.purging + owl_runs_granules(OWL_RUN_DIRTY) +
+                                 owl_runs_granules(OWL_RUN_CLEAN);
 }
 
 struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsigned align_order,
                                bool *zero)
 {
-    (void)backing;
-    unsigned order = log2_ceil(granules);
-    if (order < align_order)
-        order = align_order;
-    if (order >= ORDERS)
+    if (granules > MOST_GRANULES || align_order > OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT)
         return NULL;
     owl_lock(&pool.lock);
-    struct owl_span *s = take_locked(granules, order, zero);
-    if (s != NULL) {
-        pool.used += granules;
-        note_peak();
-    }
-    owl_assert(is_valid());
+    struct owl_span *s = find_or_make(backing, granules, align_order);
+    if (s != NULL)
+        s = use(s, owl_run_offset(s, align_order), granules, zero);
+    owl_assert(is_valid(owl_runs_are_valid()));
     owl_unlock(&pool.lock);
     if (s != NULL) {
         s->start = owl_span_address(s);
@@ -317,28 +235,37 @@ struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsign
     return s;
 }
 
+struct owl_span *owl_pool_take_high(size_t granules, bool *zero)
+{
+    owl_lock(&pool.lock);
+    struct owl_span *s = find_high(granules);
+    if (s != NULL)
+        s = use(s, s->run - granules, granules, zero);
+    owl_unlock(&pool.lock);
+    if (s == NULL)
+        return owl_pool_take(OWL_PRIVATE, granules, 0, zero);
+    s->start = owl_span_address(s);
+    s->granules = granules;
+    return s;
+}
+
 void owl_pool_give(struct owl_span *s, size_t granules)
 {
-    unsigned range = s->range;
-    size_t index = owl_span_index(s);
     owl_lock(&pool.lock);
     pool.used -= granules;
-    /* The tail that was cut from the span when the run was taken may be free, and clean. It joins
-     * as dirty, or the next run of this length would have to be taken from fresh memory. */
-    add_run(DIRTY, range, index, granules, log2_ceil(granules));
-    size_t bound = dirty_bound();
-    if (pool.granules[DIRTY] > bound)
-        purge_down_to(bound - bound / 4);
-    owl_assert(is_valid());
+    owl_runs_add(s, granules, OWL_RUN_DIRTY, s->remapped);
+    bound_dirty();
+    owl_assert(is_valid(owl_runs_are_valid()));
     owl_unlock(&pool.lock);
 }
 
-/* How far the granules from `index` on are free, if not all up to `end` are. */
-static size_t free_until(const struct owl_range *r, size_t index, size_t end)
+void owl_pool_give_clean(struct owl_span *s, size_t granules)
 {
-    while (index < end && index < r->top && r->map[index].free != OWL_FREE_NOT)
-        index += (size_t)1 << r->map[index].order;
-    return index;
+    owl_lock(&pool.lock);
+    pool.used -= granules;
+    owl_runs_add(s, granules, OWL_RUN_CLEAN, false);
+    owl_assert(is_valid(owl_runs_are_valid()));
+    owl_unlock(&pool.lock);
 }
 
 bool owl_pool_extend(struct owl_span *s, size_t granules)
@@ -347,23 +274,42 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
     size_t first = owl_span_index(s) + s->granules;
     size_t end = owl_span_index(s) + granules;
     owl_lock(&pool.lock);
-    if (end > r->top && free_until(r, first, end) == r->top)
+    if (end > r->top && owl_runs_end(r, first, end) == r->top)
         raise_top(s->range, end);
-    bool enough = free_until(r, first, end) >= end;
-    for (size_t at = first; enough && at < end;) {
-        struct owl_span *f = &owl_ranges[s->range].map[at];
-        size_t length = (size_t)1 << f->order;
-        carve(state_of(f), f, length < end - at ? length : end - at);
-        at += length;
-    }
+    bool enough = owl_runs_end(r, first, end) >= end;
     if (enough) {
+        s->remapped |= owl_runs_carve_all(r, first, first, end);
+        s->granules = granules;
         pool.used += end - first;
         note_peak();
-        s->granules = granules;
     }
-    owl_assert(is_valid());
+    owl_assert(is_valid(owl_runs_are_valid()));
     owl_unlock(&pool.lock);
     return enough;
+}
+
+struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more)
+{
+    const struct owl_range *r = &owl_ranges[s->range];
+    size_t end = owl_span_index(s);
+    struct owl_span *first = NULL;
+    if (more > end)
+        return NULL;
+    owl_lock(&pool.lock);
+    size_t run = owl_runs_begin(r, end, end - more);
+    if (run <= end - more) {
+        bool remapped = owl_runs_carve_all(r, run, end - more, end);
+        first = s - more;
+        first->range = s->range;
+        first->remapped = s->remapped | remapped;
+        first->start = owl_span_address(first);
+        first->granules = s->granules + more;
+        pool.used += more;
+        note_peak();
+    }
+    owl_assert(is_valid(owl_runs_are_valid()));
+    owl_unlock(&pool.lock);
+    return first;
 }
 
 size_t owl_pool_purge(size_t keep)
@@ -378,8 +324,8 @@ struct owl_pool_counts owl_pool_count(void)
 {
     owl_lock(&pool.lock);
     struct owl_pool_counts c = {.used = pool.used,
-                                .dirty = pool.granules[DIRTY],
-                                .clean = pool.granules[CLEAN],
+                                .dirty = owl_runs_granules(OWL_RUN_DIRTY),
+                                .clean = owl_runs_granules(OWL_RUN_CLEAN),
                                 .peak = pool.peak};
     owl_unlock(&pool.lock);
     return c;
@@ -396,7 +342,7 @@ void owl_pool_note_mapped(size_t bytes)
 bool owl_pool_is_valid(void)
 {
     owl_lock(&pool.lock);
-    bool valid = is_valid();
+    bool valid = is_valid(owl_runs_are_all());
     owl_unlock(&pool.lock);
     return valid;
 }
@@ -404,6 +350,10 @@ bool owl_pool_is_valid(void)
 void owl_pool_fork_prepare(void)
 {
     owl_lock(&pool.lock);
+    pool.holders++;
+    while (wait_for_purge())
+        continue;
+    pool.holders--;
 }
 
 void owl_pool_fork_parent(void)
@@ -411,12 +361,32 @@ void owl_pool_fork_parent(void)
     owl_unlock(&pool.lock);
 }
 
-/* What another thread was purging is lost to the child. */
+/* Whoever waited is not here. */
 void owl_pool_fork_child(void)
 {
-    pool.used += pool.purging;
-    note_peak();
-    pool.purging = 0;
     pool.waiters = 0;
+    pool.holders = 0;
     owl_lock_reset(&pool.lock);
+}
+
+/* The runs are taken out of the lists before their ranges change, which decide about the list.
+ * Above the top, too, a range may map its file, so it ends there from now on. */
+void owl_pool_make_private(void)
+{
+    struct owl_span *chain = owl_runs_remove_all(OWL_MEMFD);
+    for (unsigned i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
+        if (owl_ranges[i].backing == OWL_MEMFD) {
+            owl_ranges[i].backing = OWL_PRIVATE;
+            owl_ranges[i].granules = owl_ranges[i].top;
+        }
+    while (chain != NULL) {
+        struct owl_span *s = chain;
+        size_t granules = s->run;
+        chain = s->next;
+        if (owl_os.reset((void *)owl_span_address(s), granules << OWL_GRANULE_SHIFT) == 0)
+            owl_runs_add(s, granules, OWL_RUN_CLEAN, false);
+        else
+            pool.used += granules;
+    }
+    owl_assert(is_valid(owl_runs_are_valid()));
 }

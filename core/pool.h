@@ -1,24 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The pool: free spans, shared by all threads, as a buddy system over the granules of the ranges.
+ * The pool: free granules, shared by all threads, in runs of any length (pool_runs.h).
  *
- * A free span has 2^order granules and begins at a multiple of its length. It is dirty (its pages
- * may be resident and hold anything) or clean (it reads as zero and costs no memory). Two buddies
- * of the same order and state join at once (of either state, to a dirty span, up to the length that
- * is being given back). Requests need not be powers of two: the tail of the
- * span is given back, and a run given back is taken apart into the largest aligned spans.
+ * The shortest run in which a request fits serves it, a dirty one before a clean one, because its
+ * pages need no page faults, and the last freed of those of one length. Fresh address space comes
+ * after both. What is cut off stays free.
  *
- * Dirty spans are handed out first, the last freed before the others, because their pages need no
- * page faults. What the dirty spans hold is bounded, by two options: past the bound the oldest of
- * the largest are purged.
+ * What the dirty runs hold is bounded, by two options: past the bound the oldest of the largest are
+ * purged, or as much of them as is too much.
  *
  * Invariants (owl_pool_is_valid walks them):
- *   - a granule's descriptor says dirty or clean exactly if it is the first of a free span
- *   - no two buddies of the same order and state are both free
- *   - every free span is in the list of its order and state; the sums of the lists are the counts
+ *   - every granule below the top of a range is in use, being purged or in one free run
+ *   - no two free runs of one state lie side by side
+ *   - every free run is in the list of its backing, state and length; the sums of the lists are the
+ *     counts
  *
- * Thread-safe: one lock. (D. E. Knuth, The Art of Computer Programming, vol. 1, 2.5: the buddy
- * system.)
+ * Thread-safe: one lock.
  */
 #ifndef OWL_CORE_POOL_H
 #define OWL_CORE_POOL_H
@@ -30,24 +27,38 @@
 
 struct owl_pool_counts {
     size_t used;  /* granules handed out */
-    size_t dirty; /* granules in dirty spans */
-    size_t clean; /* granules in clean spans */
+    size_t dirty; /* granules in dirty runs, of both backings */
+    size_t clean; /* granules in clean runs */
     size_t peak;  /* bytes: the most that were handed out and in mappings at once */
 };
 
-/* A run of granules, aligned to 2^align_order granules; its descriptor has start, granules and
- * range set and its kind is the caller's to set. *zero: whether it reads as zero. NULL: no memory
- * or address space is left, or refused by the system. */
+/* A run of granules, aligned to 2^align_order granules; its descriptor has start, granules, range
+ * and remapped set and its kind is the caller's to set. *zero: whether it reads as zero. NULL: no
+ * memory or address space is left, or refused by the system. */
 struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsigned align_order,
                                bool *zero);
 
-/* Gives back a run of granules that was taken, or a part of one; their kind is none by now. */
+/* As owl_pool_take, of private memory, from the highest free addresses that are quickly found: for
+ * callers who want to be out of the way of others. */
+struct owl_span *owl_pool_take_high(size_t granules, bool *zero);
+
+/* Gives back a run of granules that was taken, or a part of one; their kind is none by now. The
+ * first descriptor has range set, and says by `remapped` whether pages of the run may be. */
 void owl_pool_give(struct owl_span *s, size_t granules);
 
-/* Extends a taken span in place to so many granules if what follows is free. */
+/* As owl_pool_give; the granules read as zero, hold no memory, and none is remapped. */
+void owl_pool_give_clean(struct owl_span *s, size_t granules);
+
+/* Extends a taken span in place to so many granules if what follows is free. That may be dirty, and
+ * remapped. */
 bool owl_pool_extend(struct owl_span *s, size_t granules);
 
-/* Purges dirty spans until at most `keep` bytes are dirty. Bytes purged. */
+/* Extends a taken span in place by `more` granules in front, if they are free: the new first
+ * descriptor, with start, granules, range and remapped set; what else the old one says is the
+ * caller's to copy. NULL: they are not free. */
+struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more);
+
+/* Purges dirty runs until at most `keep` bytes are dirty. Bytes purged. */
 size_t owl_pool_purge(size_t keep);
 
 struct owl_pool_counts owl_pool_count(void);
@@ -58,9 +69,15 @@ void owl_pool_note_mapped(size_t bytes);
 /* Walks every list and the page map. Takes the lock. */
 bool owl_pool_is_valid(void);
 
-/* For fork: hold the pool still, and let it go again in parent and child. */
+/* For fork: hold the pool still, and let it go again in parent and child. While it is held nothing
+ * is being purged. */
 void owl_pool_fork_prepare(void);
 void owl_pool_fork_parent(void);
 void owl_pool_fork_child(void);
+
+/* With the pool held: the free runs of ranges of backing OWL_MEMFD, and these ranges, are private
+ * from now on, and the runs clean. A run for which the system refuses this is out of use for ever,
+ * and counts as used. These ranges do not grow any more. */
+void owl_pool_make_private(void);
 
 #endif

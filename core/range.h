@@ -37,11 +37,11 @@ enum owl_kind {
     OWL_KIND_LARGE, /* first granule of a large block */
 };
 
-/* The pool's view of a granule. Written and read under the pool's lock. */
+/* The pool's view of a granule, as of pool_runs.h. Written and read under the pool's lock. */
 enum owl_free {
-    OWL_FREE_NOT,   /* in use, never used, or inside a free span */
-    OWL_FREE_DIRTY, /* first granule of a free span whose pages may be resident */
-    OWL_FREE_CLEAN, /* first granule of a free span that reads as zero */
+    OWL_FREE_NOT,   /* in use, never used, or inside a free run */
+    OWL_FREE_DIRTY, /* first or last granule of a free run whose pages may be resident */
+    OWL_FREE_CLEAN, /* first or last granule of a free run that reads as zero */
 };
 
 /* Where the pages of a range come from. */
@@ -57,7 +57,7 @@ enum owl_backing {
  *
  * The first line is read by every free, from every thread, and changes only when the span changes
  * hands. The second belongs to whoever holds the lock of the structure that the span is in: the
- * pool for a free span, the owner for a slab.
+ * pool for a free run, the owner for a slab.
  */
 struct owl_span {
     owl_word owner;      /* slab: the address of the struct owl_owner; else 0 */
@@ -74,11 +74,11 @@ struct owl_span {
     struct owl_span *next, *previous; /* in a list of the pool or of an owner */
     uint32_t free_blocks;             /* slab: number of ones in its free bits */
     uint32_t first_word;              /* slab: no free bit is below this word */
+    uint32_t run;                     /* first and last granule of a free run: its length */
     uint8_t free;                     /* enum owl_free */
-    uint8_t order;                    /* free span: it has 2^order granules */
     uint8_t remapped;                 /* pages of the span are mapped in other ways than the range's
                                        * are; until they are reset, which a purge does */
-    uint8_t unused2[37];
+    uint8_t unused2[34];
 };
 
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");

@@ -69,7 +69,7 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     const struct owl_class *c = &owl_classes[class];
     size_t granules = (size_t)1 << c->order;
     bool zero;
-    struct owl_span *s = owl_pool_take(OWL_PRIVATE, granules, c->order, &zero);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, granules, 0, &zero);
     if (s == NULL)
         return NULL;
     for (size_t i = 0; i < granules; i++) {

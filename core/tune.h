@@ -68,6 +68,9 @@
 /* The pool takes fresh memory in runs of at least this many granules, so that neighbours join. */
 #define OWL_GROW_GRANULES 16
 
+/* Among free runs of much the same length the pool looks for the best at so many. */
+#define OWL_RUN_LOOK 8
+
 /* A request above this gets a mapping of its own. */
 #define OWL_SPAN_MAX ((size_t)1 << 30)
 

@@ -427,9 +427,9 @@ static void invalid_heaps_are_seen(void)
     check(owl_stats_heap_is_valid());
     struct owl_span *f = owl_span_of(large);
     owl_free(large);
-    f->order++;
+    f->run++;
     check(!owl_stats_heap_is_valid());
-    f->order--;
+    f->run--;
     f->free = OWL_FREE_CLEAN;
     check(!owl_pool_is_valid());
     f->free = OWL_FREE_DIRTY;

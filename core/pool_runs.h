@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The index of free runs: which granules are free, found by length and by place.
+ *
+ * A run has any number of granules. It is dirty (its pages may be resident and hold anything) or
+ * clean (it reads as zero and costs no memory). Its first and its last granule, which are boundary
+ * tags, have its state and its length in their descriptors:
+ *
+ *     used | free: DIRTY  |      |      | free: DIRTY | free: CLEAN | used
+ *          | run: 4       |      |      | run: 4      | run: 1      |
+ *          | list,        |      |      |             | list        |
+ *          | remapped     |      |      |             |             |
+ *
+ * So what is given back finds both its neighbours in constant time, and joins at once with those
+ * of its state: two runs of one state never lie side by side. Nothing joins across the ends of a
+ * range, or of the part of it that the pool has.
+ *
+ * By length, a run is in the list of its backing, state and bin. A bin is one length, up to 15
+ * granules; above, there are eight to a doubling. Bits say which lists are not empty.
+ *
+ * `remapped` goes along with the pages: a joined run has it if one of its parts had, and both parts
+ * of a divided one have it if the whole had. Clean runs never have it.
+ *
+ * All calls are made with the pool's lock held.
+ *
+ * Boundary tags: D. E. Knuth, The Art of Computer Programming, vol. 1, 2.5, and D. Lea, "A Memory
+ * Allocator", 1996. Two levels of bins with bits: M. Masmano et al., "TLSF: a New Dynamic Memory
+ * Allocator for Real-Time Systems", 2004.
+ */
+#ifndef OWL_CORE_POOL_RUNS_H
+#define OWL_CORE_POOL_RUNS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "range.h"
+
+enum owl_run_state { OWL_RUN_DIRTY, OWL_RUN_CLEAN, OWL_RUN_STATES };
+
+static inline enum owl_run_state owl_run_state(const struct owl_span *run)
+{
+    return run->free == OWL_FREE_DIRTY ? OWL_RUN_DIRTY : OWL_RUN_CLEAN;
+}
+
+/* Granules of all runs of the state. */
+size_t owl_runs_granules(enum owl_run_state state);
+
+/* Makes granules free that are in no run, and joins them with their neighbours. The first of their
+ * descriptors has the number of the range, and all are OWL_FREE_NOT. */
+void owl_runs_add(struct owl_span *s, size_t granules, enum owl_run_state state, bool remapped);
+
+/* Divides a free run: `granules` of it, from number `offset` on, are in no run any more. The
+ * descriptor of the first of them, with range and remapped set. */
+struct owl_span *owl_runs_carve(struct owl_span *run, size_t offset, size_t granules);
+
+/* How far into a free run the first granule is that begins at a multiple of 2^align_order. */
+size_t owl_run_offset(const struct owl_span *run, unsigned align_order);
+
+/* The shortest run in which so many granules can be had, at a multiple of 2^align_order: within a
+ * bin the shortest of the newest `look`. NULL: there is none, or none among those. */
+struct owl_span *owl_runs_find(enum owl_backing backing, enum owl_run_state state, size_t granules,
+                               unsigned align_order, size_t look);
+
+/* Of `look` runs from the highest bins, the one with the highest address in which so many granules
+ * can be had. NULL: there is none. */
+struct owl_span *owl_runs_find_high(enum owl_backing backing, enum owl_run_state state,
+                                    size_t granules, size_t look);
+
+/* The oldest run in the highest bin that is not empty, of any backing. NULL: there is no run. */
+struct owl_span *owl_runs_largest(enum owl_run_state state);
+
+/* The free run that ends before a granule of the range, or begins with it. NULL: none does. */
+struct owl_span *owl_run_before(const struct owl_range *r, size_t index);
+struct owl_span *owl_run_at(const struct owl_range *r, size_t index);
+
+/* How far back from granule `index`, at most to `least`, and how far on, at most to `most`, all is
+ * free; or somewhat further. */
+size_t owl_runs_begin(const struct owl_range *r, size_t index, size_t least);
+size_t owl_runs_end(const struct owl_range *r, size_t index, size_t most);
+
+/* Takes granules [from, to), all of them free, out of their runs, of which the first begins with
+ * granule `run`. Whether any was remapped. */
+bool owl_runs_carve_all(const struct owl_range *r, size_t run, size_t from, size_t to);
+
+/* Takes all runs of a backing out of the index. They are chained by `next`, with their lengths in
+ * `run`. */
+struct owl_span *owl_runs_remove_all(enum owl_backing backing);
+
+/* Walks every list. */
+bool owl_runs_are_valid(void);
+
+/* As that, and walks every granule of the pool: those with a tag are the ends of the runs in the
+ * lists. */
+bool owl_runs_are_all(void);
+
+#endif
