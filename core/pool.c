@@ -34,7 +34,7 @@ static enum growth raise_top(unsigned number, size_t end)
         return REFUSED;
     r->top = end;
     r->map[from].range = (uint8_t)number;
-    owl_runs_add(&r->map[from], end - from, OWL_RUN_CLEAN, false);
+    owl_runs_add(&r->map[from], end - from, OWL_FREE_CLEAN, false);
     return GROWN;
 }
 
@@ -44,7 +44,7 @@ static enum growth grow_range(unsigned number, size_t granules, unsigned align_o
     struct owl_range *r = &owl_ranges[number];
     const struct owl_span *run = owl_run_before(r, r->top);
     size_t start = r->top;
-    if (run != NULL && owl_run_state(run) == OWL_RUN_CLEAN)
+    if (run != NULL && run->free == OWL_FREE_CLEAN)
         start -= run->run;
     size_t end = owl_round_up(start, (size_t)1 << align_order) + granules;
     if (end <= r->top)
@@ -79,7 +79,7 @@ static bool grow(enum owl_backing backing, size_t granules, unsigned align_order
  * NULL: nothing is dirty. */
 static struct owl_span *cut_dirty(size_t most, size_t *granules)
 {
-    struct owl_span *run = owl_runs_largest(OWL_RUN_DIRTY);
+    struct owl_span *run = owl_runs_largest(OWL_FREE_DIRTY);
     if (run == NULL)
         return NULL;
     const struct owl_range *r = &owl_ranges[run->range];
@@ -106,7 +106,7 @@ static size_t purge_one(size_t most)
     bool purged = owl_range_purge(s->range, index, index + granules, remapped) == 0;
     owl_lock(&pool.lock);
     pool.purging -= granules;
-    owl_runs_add(s, granules, purged ? OWL_RUN_CLEAN : OWL_RUN_DIRTY, remapped && !purged);
+    owl_runs_add(s, granules, purged ? OWL_FREE_CLEAN : OWL_FREE_DIRTY, remapped && !purged);
     owl_u32_store_relaxed(&pool.purges, owl_u32_load_relaxed(&pool.purges) + 1);
     for (uint32_t i = 0; i < pool.waiters; i++)
         owl_os.wake(&pool.purges);
@@ -118,8 +118,8 @@ static size_t purge_down_to(size_t granules)
 {
     size_t all = 0;
     size_t one = 1;
-    while (one > 0 && owl_runs_granules(OWL_RUN_DIRTY) > granules) {
-        one = purge_one(owl_runs_granules(OWL_RUN_DIRTY) - granules);
+    while (one > 0 && owl_runs_granules(OWL_FREE_DIRTY) > granules) {
+        one = purge_one(owl_runs_granules(OWL_FREE_DIRTY) - granules);
         all += one;
     }
     return all;
@@ -144,7 +144,7 @@ static bool wait_for_purge(void)
  * threads that free large blocks would keep him waiting. */
 static void bound_dirty(void)
 {
-    size_t dirty = owl_runs_granules(OWL_RUN_DIRTY);
+    size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
     size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
     size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
     if (dirty <= bound || (share > 0 && dirty * share <= pool.used) || pool.holders > 0)
@@ -164,8 +164,8 @@ static void note_peak(void)
 static struct owl_span *find(enum owl_backing backing, size_t granules, unsigned align_order,
                              size_t look)
 {
-    struct owl_span *s = owl_runs_find(backing, OWL_RUN_DIRTY, granules, align_order, look);
-    return s != NULL ? s : owl_runs_find(backing, OWL_RUN_CLEAN, granules, align_order, look);
+    struct owl_span *s = owl_runs_find(backing, OWL_FREE_DIRTY, granules, align_order, look);
+    return s != NULL ? s : owl_runs_find(backing, OWL_FREE_CLEAN, granules, align_order, look);
 }
 
 /* A free run in which so many aligned granules can be had. Fresh address space comes before a long
@@ -192,8 +192,10 @@ static struct owl_span *find_high(size_t granules)
         if (s != NULL && s->run >= granules && owl_ranges[i].backing == OWL_PRIVATE)
             return s;
     }
-    struct owl_span *dirty = owl_runs_find_high(OWL_PRIVATE, OWL_RUN_DIRTY, granules, OWL_RUN_LOOK);
-    struct owl_span *clean = owl_runs_find_high(OWL_PRIVATE, OWL_RUN_CLEAN, granules, OWL_RUN_LOOK);
+    struct owl_span *dirty =
+        owl_runs_find_high(OWL_PRIVATE, OWL_FREE_DIRTY, granules, OWL_RUN_LOOK);
+    struct owl_span *clean =
+        owl_runs_find_high(OWL_PRIVATE, OWL_FREE_CLEAN, granules, OWL_RUN_LOOK);
     if (dirty == NULL || clean == NULL)
         return dirty != NULL ? dirty : clean;
     return owl_span_address(dirty) > owl_span_address(clean) ? dirty : clean;
@@ -202,7 +204,7 @@ static struct owl_span *find_high(size_t granules)
 /* Granules of a free run, from `offset` on, are in use from now on. */
 static struct owl_span *use(struct owl_span *run, size_t offset, size_t granules, bool *zero)
 {
-    *zero = owl_run_state(run) == OWL_RUN_CLEAN;
+    *zero = run->free == OWL_FREE_CLEAN;
     pool.used += granules;
     note_peak();
     return owl_runs_carve(run, offset, granules);
@@ -213,8 +215,8 @@ static bool is_valid(bool lists)
     size_t total = 0;
     for (unsigned i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
         total += owl_ranges[i].top;
-    return lists && total == pool.used + pool.purging + owl_runs_granules(OWL_RUN_DIRTY) +
-                                 owl_runs_granules(OWL_RUN_CLEAN);
+    return lists && total == pool.used + pool.purging + owl_runs_granules(OWL_FREE_DIRTY) +
+                                 owl_runs_granules(OWL_FREE_CLEAN);
 }
 
 struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsigned align_order,
@@ -253,7 +255,7 @@ void owl_pool_give(struct owl_span *s, size_t granules)
 {
     owl_lock(&pool.lock);
     pool.used -= granules;
-    owl_runs_add(s, granules, OWL_RUN_DIRTY, s->remapped);
+    owl_runs_add(s, granules, OWL_FREE_DIRTY, s->remapped);
     bound_dirty();
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_unlock(&pool.lock);
@@ -263,7 +265,7 @@ void owl_pool_give_clean(struct owl_span *s, size_t granules)
 {
     owl_lock(&pool.lock);
     pool.used -= granules;
-    owl_runs_add(s, granules, OWL_RUN_CLEAN, false);
+    owl_runs_add(s, granules, OWL_FREE_CLEAN, false);
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_unlock(&pool.lock);
 }
@@ -324,8 +326,8 @@ struct owl_pool_counts owl_pool_count(void)
 {
     owl_lock(&pool.lock);
     struct owl_pool_counts c = {.used = pool.used,
-                                .dirty = owl_runs_granules(OWL_RUN_DIRTY),
-                                .clean = owl_runs_granules(OWL_RUN_CLEAN),
+                                .dirty = owl_runs_granules(OWL_FREE_DIRTY),
+                                .clean = owl_runs_granules(OWL_FREE_CLEAN),
                                 .peak = pool.peak};
     owl_unlock(&pool.lock);
     return c;
@@ -384,7 +386,7 @@ void owl_pool_make_private(void)
         size_t granules = s->run;
         chain = s->next;
         if (owl_os.reset((void *)owl_span_address(s), granules << OWL_GRANULE_SHIFT) == 0)
-            owl_runs_add(s, granules, OWL_RUN_CLEAN, false);
+            owl_runs_add(s, granules, OWL_FREE_CLEAN, false);
         else
             pool.used += granules;
     }

@@ -1,32 +1,29 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "pool_runs.h"
 
-/* Bins are numbered as the lengths are, up to 2^(STEPS + 1) - 1; then 2^STEPS to a doubling. */
+/* Bins are numbered as the lengths are, up to 2^(STEPS + 1) - 1; then 2^STEPS to a doubling. The
+ * lists of a backing and state are a set, numbered one after the other. */
 enum {
     STEPS = 3,
     LENGTHS = OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT + 1, /* of different powers of two */
-    BINS = (LENGTHS - STEPS + 1) << STEPS,
-    WORDS = (BINS + 63) / 64
+    BINS = (((LENGTHS - STEPS + 1) << STEPS) + 63) / 64 * 64,
+    STATES = 2,
+    LISTS = OWL_BACKINGS * STATES * BINS
 };
 
 _Static_assert(LENGTHS <= 32, "a length fits 32 bits");
+_Static_assert(LISTS <= UINT16_MAX, "so does a list 16");
+_Static_assert(OWL_FREE_CLEAN == OWL_FREE_DIRTY + STATES - 1, "two states");
 
 struct list {
     struct owl_span *first, *last; /* newest, oldest */
 };
 
-struct lists {
-    uint64_t filled[WORDS]; /* bit b: list b is not empty */
-    struct list bins[BINS];
-};
-
-static struct lists all[OWL_BACKINGS][OWL_RUN_STATES];
-static size_t granules_of[OWL_RUN_STATES];
-
-static const uint8_t mark_of[OWL_RUN_STATES] = {
-    [OWL_RUN_DIRTY] = OWL_FREE_DIRTY,
-    [OWL_RUN_CLEAN] = OWL_FREE_CLEAN,
-};
+static struct {
+    size_t granules[OWL_FREE_CLEAN + 1]; /* of all runs of the state */
+    uint64_t filled[LISTS / 64];         /* bit l: list l is not empty */
+    struct list lists[LISTS];
+} runs;
 
 /* The bin of a length; in higher ones all runs are longer. */
 static unsigned bin_of(size_t granules)
@@ -37,122 +34,119 @@ static unsigned bin_of(size_t granules)
     return (shift << STEPS) + (unsigned)(granules >> shift);
 }
 
-/* The first bin from `bin` on that is not empty; BINS: there is none. */
-static unsigned filled_from(const struct lists *l, unsigned bin)
+static unsigned set_of(enum owl_backing backing, enum owl_free state)
 {
-    if (bin >= BINS)
-        return BINS;
-    unsigned word = bin / 64;
-    uint64_t bits = l->filled[word] & ~(uint64_t)0 << bin % 64;
-    while (bits == 0 && ++word < WORDS)
-        bits = l->filled[word];
-    return bits == 0 ? BINS : word * 64 + (unsigned)__builtin_ctzl(bits);
+    return (backing * STATES + (state - OWL_FREE_DIRTY)) * BINS;
 }
 
-/* The last one below `bin`; BINS: there is none. */
-static unsigned filled_below(const struct lists *l, unsigned bin)
+/* The first list from `list` on that is not empty; `end`, where the set ends: there is none. */
+static unsigned filled_from(unsigned list, unsigned end)
 {
-    while (bin > 0) {
-        unsigned word = (bin - 1) / 64;
-        uint64_t bits = l->filled[word] & ~(uint64_t)0 >> (63 - (bin - 1) % 64);
+    while (list < end) {
+        uint64_t bits = runs.filled[list / 64] >> list % 64;
         if (bits != 0)
-            return word * 64 + 63 - (unsigned)__builtin_clzl(bits);
-        bin = word * 64;
+            return list + (unsigned)__builtin_ctzl(bits);
+        list = (list | 63) + 1;
     }
-    return BINS;
+    return end;
 }
 
-static struct lists *lists_of(const struct owl_span *s, enum owl_run_state state)
+/* The last one below `list`, and not below `least`; LISTS: there is none. */
+static unsigned filled_below(unsigned list, unsigned least)
 {
-    return &all[owl_ranges[s->range].backing][state];
+    while (list > least) {
+        uint64_t bits = runs.filled[(list - 1) / 64] << (63 - (list - 1) % 64);
+        if (bits != 0) {
+            list -= 1 + (unsigned)__builtin_clzl(bits);
+            return list >= least ? list : LISTS;
+        }
+        list = (list - 1) & ~63u;
+    }
+    return LISTS;
 }
 
 /* In the index, with tags, and without regard to neighbours. */
-static void insert(struct owl_span *s, size_t granules, enum owl_run_state state, bool remapped)
+static inline __attribute__((always_inline)) void insert(struct owl_span *s, size_t granules, enum owl_free state, bool remapped)
 {
-    struct lists *l = lists_of(s, state);
-    unsigned bin = bin_of(granules);
-    struct list *list = &l->bins[bin];
+    unsigned number = set_of(owl_ranges[s->range].backing, state) + bin_of(granules);
+    struct list *list = &runs.lists[number];
     struct owl_span *last = s + granules - 1;
     last->run = s->run = (uint32_t)granules;
-    last->free = s->free = mark_of[state];
+    last->free = s->free = (uint8_t)state;
     s->remapped = remapped;
+    s->list = (uint16_t)number;
     s->previous = NULL;
     s->next = list->first;
-    if (list->first != NULL)
+    if (list->first != NULL) {
         list->first->previous = s;
-    else
+    } else {
         list->last = s;
+        runs.filled[number / 64] |= (uint64_t)1 << number % 64;
+    }
     list->first = s;
-    l->filled[bin / 64] |= (uint64_t)1 << bin % 64;
-    granules_of[state] += granules;
+    runs.granules[state] += granules;
 }
 
-static void extract(struct owl_span *s, enum owl_run_state state)
+static inline __attribute__((always_inline)) void extract(struct owl_span *s)
 {
-    struct lists *l = lists_of(s, state);
-    unsigned bin = bin_of(s->run);
-    struct list *list = &l->bins[bin];
-    if (s->previous != NULL)
-        s->previous->next = s->next;
+    struct list *list = &runs.lists[s->list];
+    struct owl_span *next = s->next, *previous = s->previous;
+    if (next != NULL)
+        next->previous = previous;
     else
-        list->first = s->next;
-    if (s->next != NULL)
-        s->next->previous = s->previous;
+        list->last = previous;
+    if (previous != NULL)
+        previous->next = next;
     else
-        list->last = s->previous;
+        list->first = next;
     if (list->first == NULL)
-        l->filled[bin / 64] &= ~((uint64_t)1 << bin % 64);
-    granules_of[state] -= s->run;
+        runs.filled[s->list / 64] &= ~((uint64_t)1 << s->list % 64);
+    runs.granules[s->free] -= s->run;
     s[s->run - 1].free = OWL_FREE_NOT;
     s->free = OWL_FREE_NOT;
 }
 
-size_t owl_runs_granules(enum owl_run_state state)
+size_t owl_runs_granules(enum owl_free state)
 {
-    return granules_of[state];
+    return runs.granules[state];
 }
 
-void owl_runs_add(struct owl_span *s, size_t granules, enum owl_run_state state, bool remapped)
+void owl_runs_add(struct owl_span *s, size_t granules, enum owl_free state, bool remapped)
 {
     const struct owl_range *r = &owl_ranges[s->range];
-    struct owl_span *after = owl_run_at(r, owl_span_index(s) + granules);
-    struct owl_span *before = owl_run_before(r, owl_span_index(s));
-    if (after != NULL && after->free == mark_of[state]) {
-        extract(after, state);
+    size_t index = (size_t)(s - r->map);
+    struct owl_span *after = s + granules;
+    if (index + granules < r->top && after->free == state) {
+        extract(after);
         granules += after->run;
         remapped |= after->remapped;
     }
-    if (before != NULL && before->free == mark_of[state]) {
-        extract(before, state);
-        granules += before->run;
-        remapped |= before->remapped;
-        s = before;
+    if (index > 0 && s[-1].free == state) {
+        s -= s[-1].run;
+        extract(s);
+        granules += s->run;
+        remapped |= s->remapped;
     }
     insert(s, granules, state, remapped);
 }
 
 struct owl_span *owl_runs_carve(struct owl_span *run, size_t offset, size_t granules)
 {
-    enum owl_run_state state = owl_run_state(run);
+    enum owl_free state = run->free;
     struct owl_span *s = run + offset;
     size_t rest = run->run - offset - granules;
     bool remapped = run->remapped;
-    extract(run, state);
-    if (offset > 0)
+    extract(run);
+    if (offset > 0) {
         insert(run, offset, state, remapped);
+        s->range = run->range;
+        s->remapped = remapped;
+    }
     if (rest > 0) {
         s[granules].range = run->range;
         insert(s + granules, rest, state, remapped);
     }
-    s->range = run->range;
-    s->remapped = remapped;
     return s;
-}
-
-size_t owl_run_offset(const struct owl_span *run, unsigned align_order)
-{
-    return -owl_span_index(run) & (((size_t)1 << align_order) - 1);
 }
 
 /* The shortest of the first `look` runs of a list in which so many granules can be had. */
@@ -171,39 +165,45 @@ static struct owl_span *shortest(const struct list *list, size_t granules, unsig
     return best;
 }
 
-struct owl_span *owl_runs_find(enum owl_backing backing, enum owl_run_state state, size_t granules,
+struct owl_span *owl_runs_find(enum owl_backing backing, enum owl_free state, size_t granules,
                                unsigned align_order, size_t look)
 {
-    const struct lists *l = &all[backing][state];
-    struct owl_span *s = NULL;
-    for (unsigned bin = filled_from(l, bin_of(granules)); bin < BINS && s == NULL;
-         bin = filled_from(l, bin + 1))
-        s = shortest(&l->bins[bin], granules, align_order, look);
+    unsigned set = set_of(backing, state);
+    unsigned list = set + bin_of(granules);
+    struct owl_span *s = runs.lists[list].first;
+    if (s != NULL && s->run == granules && owl_run_offset(s, align_order) == 0)
+        return s;
+    s = NULL;
+    while (s == NULL && (list = filled_from(list, set + BINS)) < set + BINS)
+        s = shortest(&runs.lists[list++], granules, align_order, look);
     return s;
 }
 
-struct owl_span *owl_runs_find_high(enum owl_backing backing, enum owl_run_state state,
+struct owl_span *owl_runs_find_high(enum owl_backing backing, enum owl_free state,
                                     size_t granules, size_t look)
 {
-    const struct lists *l = &all[backing][state];
+    unsigned set = set_of(backing, state);
+    unsigned least = set + bin_of(granules);
     struct owl_span *high = NULL;
-    for (unsigned bin = filled_below(l, BINS); bin != BINS && bin >= bin_of(granules);
-         bin = filled_below(l, bin))
-        for (struct owl_span *s = l->bins[bin].first; s != NULL && look > 0; s = s->next, look--)
+    for (unsigned list = filled_below(set + BINS, least); list != LISTS;
+         list = filled_below(list, least))
+        for (struct owl_span *s = runs.lists[list].first; s != NULL && look > 0; s = s->next) {
+            look--;
             if (s->run >= granules &&
                 (high == NULL || owl_span_address(s) > owl_span_address(high)))
                 high = s;
+        }
     return high;
 }
 
-struct owl_span *owl_runs_largest(enum owl_run_state state)
+struct owl_span *owl_runs_largest(enum owl_free state)
 {
     struct owl_span *largest = NULL;
-    for (unsigned backing = 0; backing < OWL_BACKINGS; backing++) {
-        const struct lists *l = &all[backing][state];
-        unsigned bin = filled_below(l, BINS);
-        if (bin != BINS && (largest == NULL || bin > bin_of(largest->run)))
-            largest = l->bins[bin].last;
+    for (enum owl_backing backing = 0; backing < OWL_BACKINGS; backing++) {
+        unsigned set = set_of(backing, state);
+        unsigned list = filled_below(set + BINS, set);
+        if (list != LISTS && (largest == NULL || list - set > bin_of(largest->run)))
+            largest = runs.lists[list].last;
     }
     return largest;
 }
@@ -250,61 +250,58 @@ bool owl_runs_carve_all(const struct owl_range *r, size_t run, size_t from, size
 
 struct owl_span *owl_runs_remove_all(enum owl_backing backing)
 {
+    unsigned set = set_of(backing, OWL_FREE_DIRTY);
+    unsigned end = set + STATES * BINS;
     struct owl_span *chain = NULL;
-    for (enum owl_run_state state = 0; state < OWL_RUN_STATES; state++) {
-        const struct lists *l = &all[backing][state];
-        for (unsigned bin = filled_from(l, 0); bin < BINS; bin = filled_from(l, bin)) {
-            struct owl_span *s = l->bins[bin].first;
-            extract(s, state);
-            s->next = chain;
-            chain = s;
-        }
+    for (unsigned list = filled_from(set, end); list < end; list = filled_from(list, end)) {
+        struct owl_span *s = runs.lists[list].first;
+        extract(s);
+        s->next = chain;
+        chain = s;
     }
     return chain;
 }
 
-static bool run_is_valid(const struct owl_span *s, enum owl_backing backing,
-                         enum owl_run_state state, unsigned bin)
+static bool run_is_valid(const struct owl_span *s, unsigned list, enum owl_free state)
 {
     const struct owl_range *r = &owl_ranges[s->range];
     size_t index = owl_span_index(s);
-    if (s->free != mark_of[state] || s->run == 0 || index + s->run > r->top)
+    if (s->free != state || s->list != list || s->run == 0 || index + s->run > r->top)
         return false;
     const struct owl_span *last = s + s->run - 1;
     const struct owl_span *before = owl_run_before(r, index);
     const struct owl_span *after = owl_run_at(r, index + s->run);
-    return bin_of(s->run) == bin && r->backing == backing && last->free == s->free &&
-           last->run == s->run && (before == NULL || before->free != s->free) &&
-           (after == NULL || after->free != s->free) &&
-           (state == OWL_RUN_DIRTY || s->remapped == 0);
+    return list == set_of(r->backing, state) + bin_of(s->run) && last->free == state &&
+           last->run == s->run && (before == NULL || before->free != state) &&
+           (after == NULL || after->free != state) &&
+           (state == OWL_FREE_DIRTY || s->remapped == 0);
 }
 
 /* Adds up the granules and the tags of the list's runs. */
-static bool list_is_valid(enum owl_backing backing, enum owl_run_state state, unsigned bin,
-                          size_t *granules, size_t *tags)
+static bool list_is_valid(unsigned list, enum owl_free state, size_t *granules, size_t *tags)
 {
-    const struct lists *l = &all[backing][state];
     const struct owl_span *previous = NULL;
-    for (const struct owl_span *s = l->bins[bin].first; s != NULL; s = s->next) {
-        if (s->previous != previous || !run_is_valid(s, backing, state, bin))
+    for (const struct owl_span *s = runs.lists[list].first; s != NULL; s = s->next) {
+        if (s->previous != previous || !run_is_valid(s, list, state))
             return false;
         *granules += s->run;
         *tags += s->run > 1 ? 2 : 1;
         previous = s;
     }
-    return l->bins[bin].last == previous &&
-           (previous != NULL) == (l->filled[bin / 64] >> bin % 64 & 1);
+    return runs.lists[list].last == previous &&
+           (previous != NULL) == (runs.filled[list / 64] >> list % 64 & 1);
 }
 
 static bool lists_are_valid(size_t *tags)
 {
     bool valid = true;
-    for (enum owl_run_state state = 0; state < OWL_RUN_STATES; state++) {
-        size_t found = 0;
+    for (enum owl_free state = OWL_FREE_DIRTY; state <= OWL_FREE_CLEAN; state++) {
+        size_t granules = 0;
         for (enum owl_backing backing = 0; backing < OWL_BACKINGS; backing++)
             for (unsigned bin = 0; bin < BINS; bin++)
-                valid = valid && list_is_valid(backing, state, bin, &found, tags);
-        valid = valid && found == granules_of[state];
+                valid = valid &&
+                        list_is_valid(set_of(backing, state) + bin, state, &granules, tags);
+        valid = valid && granules == runs.granules[state];
     }
     return valid;
 }

@@ -35,39 +35,37 @@
 
 #include "range.h"
 
-enum owl_run_state { OWL_RUN_DIRTY, OWL_RUN_CLEAN, OWL_RUN_STATES };
-
-static inline enum owl_run_state owl_run_state(const struct owl_span *run)
-{
-    return run->free == OWL_FREE_DIRTY ? OWL_RUN_DIRTY : OWL_RUN_CLEAN;
-}
+/* The state of a run is OWL_FREE_DIRTY or OWL_FREE_CLEAN. */
 
 /* Granules of all runs of the state. */
-size_t owl_runs_granules(enum owl_run_state state);
+size_t owl_runs_granules(enum owl_free state);
 
 /* Makes granules free that are in no run, and joins them with their neighbours. The first of their
  * descriptors has the number of the range, and all are OWL_FREE_NOT. */
-void owl_runs_add(struct owl_span *s, size_t granules, enum owl_run_state state, bool remapped);
+void owl_runs_add(struct owl_span *s, size_t granules, enum owl_free state, bool remapped);
 
 /* Divides a free run: `granules` of it, from number `offset` on, are in no run any more. The
  * descriptor of the first of them, with range and remapped set. */
 struct owl_span *owl_runs_carve(struct owl_span *run, size_t offset, size_t granules);
 
 /* How far into a free run the first granule is that begins at a multiple of 2^align_order. */
-size_t owl_run_offset(const struct owl_span *run, unsigned align_order);
+static inline size_t owl_run_offset(const struct owl_span *run, unsigned align_order)
+{
+    return align_order == 0 ? 0 : -owl_span_index(run) & (((size_t)1 << align_order) - 1);
+}
 
 /* The shortest run in which so many granules can be had, at a multiple of 2^align_order: within a
  * bin the shortest of the newest `look`. NULL: there is none, or none among those. */
-struct owl_span *owl_runs_find(enum owl_backing backing, enum owl_run_state state, size_t granules,
+struct owl_span *owl_runs_find(enum owl_backing backing, enum owl_free state, size_t granules,
                                unsigned align_order, size_t look);
 
 /* Of `look` runs from the highest bins, the one with the highest address in which so many granules
  * can be had. NULL: there is none. */
-struct owl_span *owl_runs_find_high(enum owl_backing backing, enum owl_run_state state,
+struct owl_span *owl_runs_find_high(enum owl_backing backing, enum owl_free state,
                                     size_t granules, size_t look);
 
 /* The oldest run in the highest bin that is not empty, of any backing. NULL: there is no run. */
-struct owl_span *owl_runs_largest(enum owl_run_state state);
+struct owl_span *owl_runs_largest(enum owl_free state);
 
 /* The free run that ends before a granule of the range, or begins with it. NULL: none does. */
 struct owl_span *owl_run_before(const struct owl_range *r, size_t index);

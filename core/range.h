@@ -75,10 +75,11 @@ struct owl_span {
     uint32_t free_blocks;             /* slab: number of ones in its free bits */
     uint32_t first_word;              /* slab: no free bit is below this word */
     uint32_t run;                     /* first and last granule of a free run: its length */
+    uint16_t list;                    /* first granule of a free run: which list it is in */
     uint8_t free;                     /* enum owl_free */
     uint8_t remapped;                 /* pages of the span are mapped in other ways than the range's
                                        * are; until they are reset, which a purge does */
-    uint8_t unused2[34];
+    uint8_t unused2[32];
 };
 
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
