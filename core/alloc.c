@@ -187,7 +187,7 @@ static void *resize_in_place(void *p, struct owl_span *s, size_t size)
         return NULL;
     if (s == NULL)
         return owl_mapping_resize(p, size);
-    return owl_large_resize(s, size) ? p : NULL;
+    return owl_large_resize(s, size);
 }
 
 static void *resize(void *p, size_t size)

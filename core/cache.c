@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "mapping.h"
+#include "memfd.h"
 #include "option.h"
 #include "os.h"
 #include "pool.h"
@@ -69,7 +70,7 @@ static void thread_ends(void *cache);
  * held. The handlers of fork's beginning run in reverse, so locks are taken in the order of ranks. */
 static void set_up(void)
 {
-    pthread_atfork(owl_pool_fork_prepare, owl_pool_fork_parent, owl_pool_fork_child);
+    pthread_atfork(owl_memfd_fork_prepare, owl_memfd_fork_parent, owl_memfd_fork_child);
     pthread_atfork(owl_mapping_fork_prepare, owl_mapping_fork_parent, owl_mapping_fork_child);
     pthread_atfork(fork_prepare, fork_parent, fork_child);
     owl_os_init();

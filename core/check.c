@@ -20,6 +20,7 @@ void owl_report(enum owl_fault fault, const void *p, size_t bytes)
         [OWL_FAULT_INTERIOR] = "points into a block, not at its start",
         [OWL_FAULT_DOUBLE] = "double free",
         [OWL_FAULT_SIZE] = "freed with a size larger than the block",
+        [OWL_FAULT_REMAP] = "the system does not let its pages be moved back",
     };
     struct owl_line l = {.length = 0};
     owl_line_text(&l, "owlalloc: pointer 0x");

@@ -15,6 +15,7 @@ enum owl_fault {
     OWL_FAULT_INTERIOR,  /* inside a block, not at its start */
     OWL_FAULT_DOUBLE,    /* a block that is free already */
     OWL_FAULT_SIZE,      /* a block that is smaller than the caller says */
+    OWL_FAULT_REMAP,     /* none of the caller: the system refuses to take a move of pages back */
 };
 
 /* bytes: the size of the block concerned, 0 where there is none. */

@@ -3,14 +3,11 @@
 
 #include <string.h>
 
+#include "large_span.h"
 #include "mapping.h"
 #include "os.h"
 #include "pool.h"
-
-static size_t granules_for(size_t bytes)
-{
-    return owl_round_up(bytes, OWL_GRANULE) >> OWL_GRANULE_SHIFT;
-}
+#include "remap.h"
 
 size_t owl_large_good_size(size_t bytes)
 {
@@ -23,19 +20,58 @@ static unsigned align_order(size_t alignment)
     return shift > OWL_GRANULE_SHIFT ? shift - OWL_GRANULE_SHIFT : 0;
 }
 
+void owl_large_begin(struct owl_span *s, size_t bytes)
+{
+    owl_word_store_relaxed(&s->owner, 0);
+    s->kind = OWL_KIND_LARGE;
+    s->bytes = owl_large_good_size(bytes);
+    s->store = NULL;
+    s->shared = 0;
+    s->whole = 0;
+}
+
+/* A fork must find a run of a file free, or a block: hence the lock. */
+static struct owl_span *take_file(size_t bytes, unsigned order, bool *zero)
+{
+    owl_memfd_lock();
+    struct owl_span *s = owl_memfd_take(owl_granules_for(bytes), order, zero);
+    if (s != NULL)
+        owl_large_begin(s, bytes);
+    owl_memfd_unlock();
+    return s;
+}
+
+/* Blocks of many page tables begin with one, so that two of them can exchange theirs. */
+static unsigned order_for(size_t bytes, size_t alignment)
+{
+    if (bytes >= OWL_ALIGN_MIN && alignment < OWL_RANGE_ALIGNMENT)
+        alignment = OWL_RANGE_ALIGNMENT;
+    return align_order(alignment);
+}
+
+static struct owl_span *take_private(size_t bytes, unsigned order, bool *zero)
+{
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, owl_granules_for(bytes), order, zero);
+    if (s != NULL)
+        owl_large_begin(s, bytes);
+    return s;
+}
+
 void *owl_large_alloc(size_t bytes, size_t alignment, bool zero)
 {
     bool is_zero = true;
     struct owl_span *s = NULL;
     if (bytes == 0)
         bytes = 1;
-    if (bytes <= OWL_SPAN_MAX && alignment <= OWL_RANGE_ALIGNMENT)
-        s = owl_pool_take(OWL_PRIVATE, granules_for(bytes), align_order(alignment), &is_zero);
+    if (bytes <= OWL_SPAN_MAX && alignment <= OWL_RANGE_ALIGNMENT) {
+        unsigned order = order_for(bytes, alignment);
+        if (owl_memfd_is_wanted(bytes))
+            s = take_file(bytes, order, &is_zero);
+        if (s == NULL)
+            s = take_private(bytes, order, &is_zero);
+    }
     if (s == NULL)
         return owl_mapping_make(bytes, alignment);
-    owl_word_store_relaxed(&s->owner, 0);
-    s->kind = OWL_KIND_LARGE;
-    s->bytes = owl_large_good_size(bytes);
     void *p = (void *)s->start;
     if (zero && !is_zero)
         memset(p, 0, s->bytes);
@@ -44,22 +80,177 @@ void *owl_large_alloc(size_t bytes, size_t alignment, bool zero)
 
 void owl_large_free(struct owl_span *s)
 {
+    struct owl_span *store = s->store;
     s->kind = OWL_KIND_NONE;
-    owl_pool_give(s, s->granules);
+    if (!owl_is_view(s)) {
+        owl_pool_give(s, s->granules);
+        return;
+    }
+    owl_memfd_lock();
+    owl_memfd_give(s, s->granules);
+    if (store != NULL)
+        owl_memfd_drop(store);
+    owl_memfd_unlock();
 }
 
-bool owl_large_resize(struct owl_span *s, size_t bytes)
+/* What private pages have left where they were: zeroes, unless they show a store, or did; and
+ * mappings that are better joined again. */
+static void give_left_behind(struct owl_span *s)
 {
-    size_t granules = granules_for(bytes);
-    if (granules > s->granules && !owl_pool_extend(s, granules))
-        return false;
-    if (granules < s->granules) {
-        struct owl_span *tail = s + granules;
-        tail->range = s->range;
-        tail->remapped = s->remapped;
-        owl_pool_give(tail, s->granules - granules);
-        s->granules = granules;
+    if (s->remapped || owl_is_view(s))
+        owl_memfd_give(s, s->granules);
+    else
+        owl_pool_give_clean(s, s->granules);
+}
+
+/* Private pages, and those that show a store, go to private memory. */
+static int move_private(struct owl_span *s, struct owl_span *t, size_t before)
+{
+    size_t bytes = s->granules << OWL_GRANULE_SHIFT;
+    if (owl_remap_move(owl_granule_at(s, 0), owl_granule_at(t, before), bytes) != 0)
+        return -1;
+    t->remapped = 1;
+    give_left_behind(s);
+    return 0;
+}
+
+/* Pages of a file change places with those of the new run. */
+static int move_file(struct owl_span *s, struct owl_span *t, size_t before, bool zero)
+{
+    size_t bytes = s->granules << OWL_GRANULE_SHIFT;
+    void *from = owl_granule_at(s, 0);
+    if (owl_remap_exchange(from, owl_granule_at(t, before), bytes, true) != 0)
+        return -1;
+    owl_memfd_exchanged(s, t + before, s->granules);
+    if (zero)
+        owl_pool_give_clean(s, s->granules);
+    else
+        owl_pool_give(s, s->granules);
+    return 0;
+}
+
+static void give_unused(struct owl_span *t, size_t granules, bool zero)
+{
+    if (zero)
+        owl_pool_give_clean(t, granules);
+    else
+        owl_pool_give(t, granules);
+}
+
+/* The part of a taken run that begins so many granules later. */
+static struct owl_span *cut(struct owl_span *s, size_t granules)
+{
+    struct owl_span *part = s + granules;
+    part->range = s->range;
+    part->remapped = s->remapped;
+    return part;
+}
+
+/*
+ * A run to which the pages of s can move, so many granules from its start. Whole page tables (2
+ * MiB) move by one entry, if they lie in the same way at both places: so a longer run is taken, and
+ * cut at both ends.
+ */
+static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing backing,
+                                    size_t before, size_t granules, bool *zero)
+{
+    size_t spare = s->granules >= OWL_TABLE ? OWL_TABLE - 1 : 0;
+    struct owl_span *t = owl_pool_take(backing, granules + spare, 0, zero);
+    if (t == NULL)
+        return NULL;
+    size_t skip = (owl_span_index(s) - owl_span_index(t) - before) & spare;
+    struct owl_span *first = cut(t, skip);
+    struct owl_span *tail = spare > skip ? cut(first, granules) : NULL;
+    if (skip > 0)
+        give_unused(t, skip, *zero);
+    if (tail != NULL)
+        give_unused(tail, spare - skip, *zero);
+    first->granules = granules;
+    first->start = (uintptr_t)owl_granule_at(first, 0);
+    return first;
+}
+
+/* The block is no block for a moment: its old descriptor is given away with the old run. */
+static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t granules)
+{
+    bool file = owl_memfd_is_live(s) && !owl_is_view(s);
+    bool zero;
+    struct owl_span *t = take_beside(s, file ? OWL_MEMFD : OWL_PRIVATE, before, granules, &zero);
+    if (t == NULL)
+        return NULL;
+    const struct owl_span was = *s;
+    s->kind = OWL_KIND_NONE;
+    if ((file ? move_file(s, t, before, zero) : move_private(s, t, before)) != 0) {
+        s->kind = OWL_KIND_LARGE;
+        give_unused(t, granules, zero);
+        return NULL;
     }
-    s->bytes = owl_large_good_size(bytes);
-    return true;
+    owl_large_begin(t, was.bytes);
+    t->bytes = was.bytes;
+    t->start = (uintptr_t)owl_granule_at(t, before) + (was.start & (OWL_GRANULE - 1));
+    t->store = was.store;
+    return t;
+}
+
+struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granules)
+{
+    if (s->shared || s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN)
+        return NULL;
+    bool locked = owl_large_lock(s);
+    struct owl_span *t = move_locked(s, before, granules);
+    owl_large_unlock(locked);
+    return t;
+}
+
+/* A block that shows a store at addresses of a file grows elsewhere: what follows it is the
+ * file's. */
+static bool grow_in_place(struct owl_span *s, size_t granules)
+{
+    return !s->shared && (s->store == NULL || !owl_memfd_is_live(s)) &&
+           owl_pool_extend(s, granules);
+}
+
+static void shrink(struct owl_span *s, size_t granules)
+{
+    bool locked = owl_large_lock(s);
+    struct owl_span *tail = cut(s, granules);
+    owl_large_give(tail, s->granules - granules, owl_is_view(s));
+    s->granules = granules;
+    owl_large_unlock(locked);
+}
+
+/* A span that becomes longer than one may be gets a mapping. */
+static void *move_out(struct owl_span *s, size_t bytes)
+{
+    if (owl_is_view(s) || owl_memfd_is_live(s) || owl_head(s) != 0)
+        return NULL;
+    void *p = owl_mapping_make(bytes, OWL_QUANTUM);
+    if (p == NULL)
+        return NULL;
+    if (owl_remap_move(owl_granule_at(s, 0), p, s->granules << OWL_GRANULE_SHIFT) != 0) {
+        owl_mapping_end(p);
+        return NULL;
+    }
+    s->kind = OWL_KIND_NONE;
+    give_left_behind(s);
+    return p;
+}
+
+void *owl_large_resize(struct owl_span *s, size_t bytes)
+{
+    size_t granules = owl_granules_for(owl_head(s) + bytes);
+    if (granules > s->granules && bytes > OWL_SPAN_MAX)
+        return move_out(s, bytes);
+    if (granules != s->granules && s->shared)
+        return NULL;
+    if (granules > s->granules && !grow_in_place(s, granules)) {
+        s = owl_large_move(s, 0, granules);
+        if (s == NULL)
+            return NULL;
+    }
+    if (granules < s->granules)
+        shrink(s, granules);
+    s->whole = s->whole && s->granules == s->store->granules;
+    s->bytes = owl_round_up(owl_head(s) + bytes, owl_os.page) - owl_head(s);
+    return (void *)s->start;
 }

@@ -2,8 +2,21 @@
 /*
  * Large blocks: those above OWL_SMALL_MAX, or aligned to more than a class can be. One is a span
  * of the pool, or, above OWL_SPAN_MAX or when no range has room, a mapping of its own. Its usable
- * size is the request rounded up to pages. Thread-safe as long as no two threads work on the same
- * block.
+ * size is the request rounded up to pages.
+ *
+ *    granules of the span   |            |            |            |
+ *                           | head | block ...               |  . |
+ *                                  ^ start           start + bytes
+ *
+ * The head is room that the block can grow into at its front, less than a granule, so that the
+ * first granule's descriptor is found from the start. Blocks begin without a head.
+ *
+ * The pages of a block are the range's own, private or of a file; or they show a store (memfd.h),
+ * some or all of them. Blocks grow where they are if what lies next to them is free; else their
+ * pages move to a larger span, if there are at least OWL_MOVE_MIN bytes of them; else the caller
+ * copies.
+ *
+ * Thread-safe as long as no two threads work on the same block.
  */
 #ifndef OWL_CORE_LARGE_H
 #define OWL_CORE_LARGE_H
@@ -23,7 +36,29 @@ size_t owl_large_good_size(size_t bytes);
 /* Frees the block whose first granule is s. */
 void owl_large_free(struct owl_span *s);
 
-/* Gives the block another size where it stands. False: it cannot be, and nothing has changed. */
-bool owl_large_resize(struct owl_span *s, size_t bytes);
+/* Gives a block another size without copying. Where it is now; NULL: it cannot be, and nothing has
+ * changed. */
+void *owl_large_resize(struct owl_span *s, size_t bytes);
+
+/* Moves the start of a block by `bytes`, to the front or to the back; the end stays. Where it
+ * starts now; NULL: it has to be copied, and nothing has changed. */
+void *owl_large_grow_front(struct owl_span *s, size_t bytes);
+void *owl_large_shrink_front(struct owl_span *s, size_t bytes);
+
+/* Exchanges the first bytes of two blocks in pages as far as whole pages, or whatever the two
+ * can exchange, go: so many bytes; the caller copies what is left. s or t may be NULL, for a
+ * mapping. */
+size_t owl_large_swap(struct owl_span *s, void *p, struct owl_span *t, void *q, size_t bytes);
+
+/* A block with the same contents that shares the pages until they are written to. NULL: it has
+ * to be copied. */
+void *owl_large_dup(struct owl_span *s);
+
+/* Makes sure that a block's bytes lie in a row in a file, for others to share, and tells where.
+ * A descriptor of the file; or -1 with errno. */
+int owl_large_export(struct owl_span *s, size_t *offset);
+
+/* A ring of `bytes`, a multiple of the page size, mapped twice. NULL: no memory. */
+void *owl_large_ring(size_t bytes);
 
 #endif

@@ -11,7 +11,8 @@
  *   2  an owner's slabs            slab.c, one a thread cache
  *   3  the orphans' slabs          slab.c
  *   4  mappings                    mapping.c
- *   5  the pool and its ranges     pool.c
+ *   5  files and who shows them    memfd.c
+ *   6  the pool and its ranges     pool.c
  */
 #ifndef OWL_CORE_LOCK_H
 #define OWL_CORE_LOCK_H

@@ -4,6 +4,7 @@
 #include "lock.h"
 #include "os.h"
 #include "pool.h"
+#include "remap.h"
 
 /*
  * An open hash table with linear probing, at most half full. An entry is removed by moving back
@@ -11,9 +12,14 @@
  * removed ones.
  */
 struct entry {
-    uintptr_t start; /* 0: the place is empty */
-    size_t bytes;
+    uintptr_t start; /* of the block; 0: the place is empty */
+    uintptr_t base;  /* of the mapping: the block may begin later */
+    size_t bytes;    /* of the mapping */
+    size_t unused;
 };
+
+_Static_assert((sizeof(struct entry) & (sizeof(struct entry) - 1)) == 0,
+               "a power of two, so that pages hold whole ones");
 
 static struct {
     struct owl_lock lock;
@@ -25,7 +31,7 @@ static struct {
 
 static size_t home_of(uintptr_t start)
 {
-    return (size_t)(((start / owl_os.page) * 0x9e3779b97f4a7c15u) >> 32) & (table.capacity - 1);
+    return (size_t)(((start / OWL_QUANTUM) * 0x9e3779b97f4a7c15u) >> 32) & (table.capacity - 1);
 }
 
 /* Where the entry of start is, or the empty place where it would be. */
@@ -64,11 +70,11 @@ static bool grow_table(void)
     return true;
 }
 
-static bool insert(uintptr_t start, size_t bytes)
+static bool insert(uintptr_t start, uintptr_t base, size_t bytes)
 {
     if (2 * (table.number + 1) > table.capacity && !grow_table())
         return false;
-    *place_of(start) = (struct entry){start, bytes};
+    *place_of(start) = (struct entry){.start = start, .base = base, .bytes = bytes};
     table.number++;
     table.bytes += bytes;
     return true;
@@ -115,7 +121,7 @@ void *owl_mapping_make(size_t bytes, size_t alignment)
     if (p == NULL)
         return NULL;
     owl_lock(&table.lock);
-    bool kept = insert((uintptr_t)p, bytes);
+    bool kept = insert((uintptr_t)p, (uintptr_t)p, bytes);
     owl_pool_note_mapped(table.bytes);
     owl_unlock(&table.lock);
     if (kept)
@@ -129,16 +135,17 @@ bool owl_mapping_end(void *p)
 {
     owl_lock(&table.lock);
     struct entry *e = find(p);
-    size_t bytes = e != NULL ? e->bytes : 0;
-    if (e != NULL)
-        remove_entry(e);
+    if (e == NULL) {
+        owl_unlock(&table.lock);
+        return false;
+    }
+    const struct entry was = *e;
+    remove_entry(e);
     owl_pool_note_mapped(table.bytes);
     owl_unlock(&table.lock);
-    if (bytes == 0)
-        return false;
     /* A refusal (too many mappings) keeps the addresses, but not the memory. */
-    if (owl_os.unmap(p, bytes) != 0)
-        owl_os.purge(p, bytes);
+    if (owl_os.unmap((void *)was.base, was.bytes) != 0)
+        owl_os.purge((void *)was.base, was.bytes);
     return true;
 }
 
@@ -146,7 +153,7 @@ size_t owl_mapping_bytes(const void *p)
 {
     owl_lock(&table.lock);
     const struct entry *e = find(p);
-    size_t bytes = e != NULL ? e->bytes : 0;
+    size_t bytes = e != NULL ? e->base + e->bytes - e->start : 0;
     owl_unlock(&table.lock);
     return bytes;
 }
@@ -157,26 +164,91 @@ bool owl_mapping_contains(const void *p)
     owl_lock(&table.lock);
     for (size_t i = 0; i < table.capacity; i++)
         inside = inside || (table.places[i].start != 0 &&
-                            (uintptr_t)p - table.places[i].start < table.places[i].bytes);
+                            (uintptr_t)p - table.places[i].base < table.places[i].bytes);
     owl_unlock(&table.lock);
     return inside;
 }
 
-/* The lock is held across the move, so that no other thread can be given the old addresses, and
- * enter them, before they are out of the table. */
-void *owl_mapping_resize(void *p, size_t bytes)
+/* Moves the pages of a mapping, so far from its base, to a larger one, whose base it becomes.
+ * For what has been put together from several mappings, which the kernel does not resize. 0:
+ * refused. */
+static uintptr_t move_pages(const struct entry *e, size_t bytes, size_t before)
 {
-    bytes = owl_round_up(bytes, owl_os.page);
+    char *base = owl_os.map(bytes);
+    if (base == NULL)
+        return 0;
+    size_t kept = e->bytes < bytes ? e->bytes : bytes;
+    if (owl_remap_move((void *)e->base, base + before, kept) != 0) {
+        owl_os.unmap(base, bytes);
+        return 0;
+    }
+    owl_os.unmap((void *)e->base, e->bytes);
+    return (uintptr_t)base;
+}
+
+/* Puts a block that is in the table to other addresses there. In the place just freed: it cannot
+ * fail. */
+static void *replace(struct entry *e, uintptr_t start, uintptr_t base, size_t bytes)
+{
+    remove_entry(e);
+    insert(start, base, bytes);
+    owl_pool_note_mapped(table.bytes);
+    return (void *)start;
+}
+
+static void *resize(struct entry *e, size_t bytes)
+{
+    size_t head = e->start - e->base;
+    bytes = owl_round_up(head + bytes, owl_os.page);
+    uintptr_t base = (uintptr_t)owl_os.remap((void *)e->base, e->bytes, bytes);
+    if (base == 0)
+        base = move_pages(e, bytes, 0);
+    return base != 0 ? replace(e, base + head, base, bytes) : NULL;
+}
+
+static void *grow_front(struct entry *e, size_t more)
+{
+    size_t head = e->start - e->base;
+    if (more <= head)
+        return replace(e, e->start - more, e->base, e->bytes);
+    size_t before = owl_round_up(more - head, owl_os.page);
+    uintptr_t base = move_pages(e, e->bytes + before, before);
+    return base != 0 ? replace(e, base + before + head - more, base, e->bytes + before) : NULL;
+}
+
+static void *shrink_front(struct entry *e, size_t less)
+{
+    uintptr_t start = e->start + less;
+    size_t free = (start - e->base) & ~(owl_os.page - 1);
+    if (free > 0 && owl_os.unmap((void *)e->base, free) != 0)
+        free = 0;
+    return replace(e, start, e->base + free, e->bytes - free);
+}
+
+/* The lock is held across the change, so that no other thread can be given the old addresses, and
+ * enter them, before they are out of the table. */
+static void *change(const void *p, size_t bytes, void *(*how)(struct entry *, size_t))
+{
     owl_lock(&table.lock);
     struct entry *e = find(p);
-    void *moved = e != NULL ? owl_os.remap(p, e->bytes, bytes) : NULL;
-    if (moved != NULL) {
-        remove_entry(e);
-        insert((uintptr_t)moved, bytes); /* in the place just freed: cannot fail */
-        owl_pool_note_mapped(table.bytes);
-    }
+    void *changed = e != NULL ? how(e, bytes) : NULL;
     owl_unlock(&table.lock);
-    return moved;
+    return changed;
+}
+
+void *owl_mapping_resize(void *p, size_t bytes)
+{
+    return change(p, bytes, resize);
+}
+
+void *owl_mapping_grow_front(void *p, size_t bytes)
+{
+    return change(p, bytes, grow_front);
+}
+
+void *owl_mapping_shrink_front(void *p, size_t bytes)
+{
+    return change(p, bytes, shrink_front);
 }
 
 void owl_mapping_count(size_t *number, size_t *bytes)

@@ -26,6 +26,11 @@ bool owl_mapping_contains(const void *p);
  * refused, and nothing has changed. */
 void *owl_mapping_resize(void *p, size_t bytes);
 
+/* Moves the start of the block by `bytes`, a multiple of 16, to the front or back; the end, and
+ * what lies between, stay. Where it starts now; NULL: refused, and nothing has changed. */
+void *owl_mapping_grow_front(void *p, size_t bytes);
+void *owl_mapping_shrink_front(void *p, size_t bytes);
+
 /* Number and bytes of all. */
 void owl_mapping_count(size_t *number, size_t *bytes);
 

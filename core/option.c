@@ -50,6 +50,57 @@ static bool parse(const char *text, long long *value)
            !__builtin_mul_overflow(number, (long long)1 << shift, value);
 }
 
+/* The words of an option whose values are words, in the order of their values; NULL: has
+ * numbers. */
+static const char *const *words_of(const struct option *o)
+{
+    static const char *const backing[] = {OWL_BACKING_WORDS, NULL};
+    return o == &options[OWL_OPTION_BACKING] ? backing : NULL;
+}
+
+static bool accepts(const struct option *o, long long value)
+{
+    return value >= o->least && value <= o->most;
+}
+
+static bool find_word(const char *const *words, const char *text, long long *value)
+{
+    for (*value = 0; words[*value] != NULL; ++*value)
+        if (strcmp(words[*value], text) == 0)
+            return true;
+    return false;
+}
+
+/* What the environment says is an option's value. False: it cannot be. */
+static bool understand(const struct option *o, const char *text, long long *value)
+{
+    const char *const *words = words_of(o);
+    if (words != NULL)
+        return find_word(words, text, value);
+    return parse(text, value) && accepts(o, *value);
+}
+
+static void list_words(struct owl_line *l, const char *const *words, long long preset)
+{
+    owl_line_text(l, ": not one of ");
+    for (size_t i = 0; words[i] != NULL; i++) {
+        owl_line_text(l, i > 0 ? ", " : "");
+        owl_line_text(l, words[i]);
+    }
+    owl_line_text(l, "; the default is used, ");
+    owl_line_text(l, words[preset]);
+}
+
+static void list_numbers(struct owl_line *l, const struct option *o)
+{
+    owl_line_text(l, ": not a number from ");
+    owl_line_number(l, (uintptr_t)o->least, 10);
+    owl_line_text(l, " to ");
+    owl_line_number(l, (uintptr_t)o->most, 10);
+    owl_line_text(l, " (K, M, G may follow); the default is used, ");
+    owl_line_number(l, (uintptr_t)o->preset, 10);
+}
+
 static void report(const struct option *o, const char *text)
 {
     struct owl_line l = {.length = 0};
@@ -57,18 +108,11 @@ static void report(const struct option *o, const char *text)
     owl_line_text(&l, o->variable);
     owl_line_text(&l, "=");
     owl_line_quoted(&l, text, 40);
-    owl_line_text(&l, ": not a number from ");
-    owl_line_number(&l, (uintptr_t)o->least, 10);
-    owl_line_text(&l, " to ");
-    owl_line_number(&l, (uintptr_t)o->most, 10);
-    owl_line_text(&l, " (K, M, G may follow); the default is used, ");
-    owl_line_number(&l, (uintptr_t)o->preset, 10);
+    if (words_of(o) != NULL)
+        list_words(&l, words_of(o), o->preset);
+    else
+        list_numbers(&l, o);
     owl_line_write(&l);
-}
-
-static bool accepts(const struct option *o, long long value)
-{
-    return value >= o->least && value <= o->most;
 }
 
 /* What the environment says of a variable; NULL: nothing. The first entry counts, as in getenv. */
@@ -89,7 +133,7 @@ void owl_option_read(char *const *environment)
         long long value;
         if (text == NULL)
             continue;
-        if (parse(text, &value) && accepts(o, value))
+        if (understand(o, text, &value))
             owl_word_store_relaxed(&owl_option_values[i], (uintptr_t)value);
         else
             report(o, text);

@@ -20,7 +20,12 @@
 #define OWL_OPTIONS(OPTION)                                                                        \
     OPTION(DIRTY,       "dirty",       OWL_DIRTY_MIN,        0,     PTRDIFF_MAX,           false)  \
     OPTION(DIRTY_SHARE, "dirty_share", OWL_DIRTY_SHARE,      0,     OWL_DIRTY_SHARE_MAX,   false)  \
-    OPTION(MAGAZINE,    "magazine",    OWL_MAGAZINE_BYTES,   0,     OWL_MAGAZINE_BYTES,    true)
+    OPTION(MAGAZINE,    "magazine",    OWL_MAGAZINE_BYTES,   0,     OWL_MAGAZINE_BYTES,    true)  \
+    OPTION(BACKING,     "backing",     OWL_BACKING_AUTO,     0,     OWL_BACKING_MEMFD,     false)
+
+/* Values of the option `backing`; in the environment these words stand for them. */
+enum { OWL_BACKING_AUTO, OWL_BACKING_PRIVATE, OWL_BACKING_MEMFD };
+#define OWL_BACKING_WORDS "auto", "private", "memfd"
 
 /* Values are from `least` to `most`; a fixed one is not changed any more once the program runs. */
 #define OWL_OPTION_NUMBER(NAME, name, preset, least, most, fixed) OWL_OPTION_##NAME,

@@ -116,9 +116,9 @@ static size_t os_resident(void)
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* From the 16 random bytes that the kernel gives each process, without a call. The C library's stack
- * guard is made of the first eight; they are mixed with the others so that neither value, should it
- * become known, tells the other. */
+/* From the 16 random bytes that the kernel gives each process, without a call. The C library's
+ * stack guard is made of the first eight; they are mixed with the others so that neither value,
+ * should it become known, tells the other. */
 static uint64_t os_secret(void)
 {
     uint64_t random[2];
@@ -164,9 +164,11 @@ struct owl_os owl_os = {
     .file_make = os_file_make,
     .file_is_open = os_file_is_open,
     .file_map = os_file_map,
+    .file_open = os_file_open,
     .file_close = os_file_close,
     .punch = os_punch,
     .changed = os_changed,
+    .strict_overcommit = os_strict_overcommit,
     .mapping_limit = os_mapping_limit,
     .mapping_count = os_mapping_count,
     .wait = os_wait,

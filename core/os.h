@@ -38,9 +38,10 @@ struct owl_os {
     /* End a reservation or mapping, whole or in part. 0, or -1: unchanged. */
     int (*unmap)(void *start, size_t bytes);
 
-    /* Moves pages to other addresses, in place of what is mapped there. What is left behind is still
-     * mapped: private memory reads as zero, a file shows the same bytes at both places. 0, or -1:
-     * unchanged; EFAULT: the kernel (before 6.17) cannot move what are several mappings to it. */
+    /* Moves pages to other addresses, in place of what is mapped there. What is left behind is
+     * still mapped: private memory reads as zero, a file shows the same bytes at both places. 0,
+     * or -1: unchanged; EFAULT: the kernel (before 6.17) cannot move what are several mappings
+     * to it. */
     int (*move)(void *from, void *to, size_t bytes);
     /* As move, but at `from` nothing is mapped afterwards, and anybody's mapping may come there. */
     int (*carry)(void *from, void *to, size_t bytes);
@@ -56,17 +57,23 @@ struct owl_os {
     int (*file_make)(struct owl_file *file, size_t bytes);
     /* Whether the descriptor is still that file's. */
     bool (*file_is_open)(const struct owl_file *file);
-    /* Maps part of the file, readable and writable, in place of what is mapped at start: shared with
-     * all who map it, or with changes kept for oneself. 0, or -1: unchanged, or the file is lost. */
-    int (*file_map)(const struct owl_file *file, size_t offset, void *start, size_t bytes, bool shared);
+    /* Maps part of the file, readable and writable, in place of what is mapped at start: shared
+     * with all who map it, or with changes kept for oneself. 0, or -1: unchanged, or the file is
+     * lost. */
+    int (*file_map)(const struct owl_file *file, size_t offset, void *start, size_t bytes,
+                    bool shared);
+    /* Another descriptor of the file, for the caller. -1, and errno. */
+    int (*file_open)(const struct owl_file *file);
     /* Closes the descriptor, if it is still the file's. The mappings stay. */
     void (*file_close)(struct owl_file *file);
     /* Gives back the memory of mapped shared pages of a file; they read as zero. 0, or -1. */
     int (*punch)(void *start, size_t bytes);
-    /* Which pages of a private mapping of a file were written to: sets a byte each, to 0 or 1. 0, or
-     * -1: the system does not tell. */
+    /* Which pages of a private mapping of a file were written to: sets a byte each, to 0 or 1.
+     * 0, or -1: the system does not tell. */
     int (*changed)(const void *start, size_t pages, uint8_t *changed);
 
+    /* Whether the system refuses to promise more memory than it has. */
+    bool (*strict_overcommit)(void);
     /* How many mappings the process may have, and how many it has. The latter takes as long as
      * a look at each. 0: the system does not tell. */
     size_t (*mapping_limit)(void);

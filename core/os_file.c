@@ -75,6 +75,15 @@ int os_file_map(const struct owl_file *file, size_t offset, void *start, size_t 
     return p == MAP_FAILED ? -1 : 0;
 }
 
+int os_file_open(const struct owl_file *file)
+{
+    if (!os_file_is_open(file)) {
+        errno = EBADF;
+        return -1;
+    }
+    return fcntl(file->descriptor, F_DUPFD_CLOEXEC, 3);
+}
+
 void os_file_close(struct owl_file *file)
 {
     if (os_file_is_open(file))
@@ -87,8 +96,8 @@ int os_punch(void *start, size_t bytes)
     return madvise(start, bytes, MADV_REMOVE);
 }
 
-/* A page that was written to is an anonymous one by now: bit 61 of its entry, "is of a file or shared",
- * is not set, but bit 63 or 62, "present" or "swapped", is. */
+/* A page that was written to is an anonymous one by now: bit 61 of its entry, "is of a file or
+ * shared", is not set, but bit 63 or 62, "present" or "swapped", is. */
 int os_changed(const void *start, size_t pages, uint8_t *changed)
 {
     uint64_t entries[512];
@@ -126,6 +135,11 @@ static size_t read_number(const char *path)
     for (ssize_t i = 0; i < n && text[i] >= '0' && text[i] <= '9'; i++)
         number = number * 10 + (size_t)(text[i] - '0');
     return number;
+}
+
+bool os_strict_overcommit(void)
+{
+    return read_number("/proc/sys/vm/overcommit_memory") == 2;
 }
 
 size_t os_mapping_limit(void)

@@ -47,25 +47,46 @@ static void *reserve(size_t least, size_t *granules)
     return NULL;
 }
 
+static uintptr_t base_of(const char *reservation, size_t granules)
+{
+    return owl_round_up((uintptr_t)reservation + map_bytes(granules) + bits_bytes(granules),
+                        OWL_RANGE_ALIGNMENT);
+}
+
+/* A file of its own, mapped from end to end: it is sparse, so that this costs nothing. */
+static bool back_by_file(struct owl_range *r, char *reservation, size_t granules)
+{
+    size_t bytes = granules << OWL_GRANULE_SHIFT;
+    if (owl_os.file_make(&r->file, bytes) != 0)
+        return false;
+    if (owl_os.file_map(&r->file, 0, (void *)base_of(reservation, granules), bytes, true) == 0)
+        return true;
+    owl_os.file_close(&r->file);
+    return false;
+}
+
 int owl_range_add(enum owl_backing backing, size_t least)
 {
     uint32_t number = owl_u32_load_relaxed(&owl_range_count);
     size_t granules;
-    if (number == OWL_RANGES)
+    if (number == OWL_RANGES || (number == 0 && backing != OWL_PRIVATE))
         return -1;
     char *p = reserve(least, &granules);
     if (p == NULL)
         return -1;
 
     struct owl_range *r = &owl_ranges[number];
+    if (backing == OWL_MEMFD && !back_by_file(r, p, granules)) {
+        owl_os.unmap(p, reservation_bytes(granules));
+        return -1;
+    }
     r->reservation = (uintptr_t)p;
     r->reserved = reservation_bytes(granules);
     r->granules = granules;
     r->backing = backing;
     r->map = (struct owl_span *)p;
     r->bits = (uint64_t *)(p + map_bytes(granules));
-    r->base = owl_round_up((uintptr_t)p + map_bytes(granules) + bits_bytes(granules),
-                           OWL_RANGE_ALIGNMENT);
+    r->base = base_of(p, granules);
     if (number == 0) {
         owl_word_poke(&owl_page_map.base, r->base);
         owl_page_map.map = r->map;
@@ -90,6 +111,8 @@ static int commit_granules(struct owl_range *r, size_t from, size_t to)
     if (commit_part(r->map, from * sizeof(struct owl_span), to * sizeof(struct owl_span)) != 0 ||
         commit_part(r->bits, from * BITS_BYTES, to * BITS_BYTES) != 0)
         return -1;
+    if (r->backing == OWL_MEMFD)
+        return 0;
     return owl_os.commit((void *)(r->base + (from << OWL_GRANULE_SHIFT)),
                          (to - from) << OWL_GRANULE_SHIFT);
 }

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "atomic.h"
+#include "os.h"
 #include "tune.h"
 
 /* What a granule is in use for. Written by whoever has taken it from the pool. */
@@ -35,6 +36,7 @@ enum owl_kind {
     OWL_KIND_NONE,  /* nothing, or inside a large block */
     OWL_KIND_SLAB,  /* every granule of a slab */
     OWL_KIND_LARGE, /* first granule of a large block */
+    OWL_KIND_STORE, /* first granule of memory of a file that blocks show elsewhere */
 };
 
 /* The pool's view of a granule, as of pool_runs.h. Written and read under the pool's lock. */
@@ -79,7 +81,13 @@ struct owl_span {
     uint8_t free;                     /* enum owl_free */
     uint8_t remapped;                 /* pages of the span are mapped in other ways than the range's
                                        * are; until they are reset, which a purge does */
-    uint8_t unused2[32];
+    uint8_t shared;                   /* large: processes share it, and a fork leaves it as it is */
+    uint8_t whole;                    /* large: its granules show all of the store, one by one */
+    uint32_t users;                   /* store: blocks that show it */
+    int64_t shift;                    /* memfd: which granule of the file is shown, less its own */
+    struct owl_span *store;           /* large: whose bytes its pages show, until they are written
+                                       * to; NULL: they are its own */
+    uint8_t unused2[8];
 };
 
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
@@ -92,14 +100,15 @@ struct owl_range {
     uint64_t *bits;        /* free bits of granule 0 */
     size_t granules;       /* that fit the reservation */
     enum owl_backing backing;
+    struct owl_file file; /* memfd */
     size_t top;            /* granules below this were handed to the pool */
     owl_word committed;    /* granules below this may be touched, and their metadata */
 };
 
 /*
- * What the fast paths read, in one cache line that is hardly ever written: the first range, and
- * the secret that marks free blocks. An address belongs to the range if its distance from the base
- * is below `accessible`, which only grows. Until there is a range the base is so high that no distance
+ * What the fast paths read, in one cache line that is hardly ever written: the first range, and the
+ * secret that marks free blocks. An address belongs to the range if its distance from the base is
+ * below `accessible`, which only grows. Until there is a range the base is so high that no distance
  * is; so NULL, the one pointer that may be freed by a thread that knows nothing of the range, is in
  * none, whichever fields that thread sees.
  */

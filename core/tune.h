@@ -11,8 +11,8 @@
 
 #define OWL_CACHE_LINE 64
 
-/* On the declaration of data: it is this library's own, so the fast paths reach it without the global
- * offset table. */
+/* On the declaration of data: it is this library's own, so the fast paths reach it without the
+ * global offset table. */
 #define OWL_LOCAL __attribute__((visibility("hidden")))
 
 /* The granule: unit of the page map and of the pool. A multiple of every page size in use (4 to
@@ -33,9 +33,9 @@
 #define OWL_SLAB_MAX_BLOCKS 4096
 
 /* The thread cache. A class keeps a magazine of at most so many bytes (the option `magazine` may
- * ask for fewer) and blocks, in an array of at least and at most so many slots; it begins with a small
- * one. An empty one is filled with fewer: a block that no caller has asked for yet would only make
- * memory resident, whereas one that was freed is resident already. */
+ * ask for fewer) and blocks, in an array of at least and at most so many slots; it begins with a
+ * small one. An empty one is filled with fewer: a block that no caller has asked for yet would
+ * only make memory resident, whereas one that was freed is resident already. */
 #define OWL_MAGAZINE_BYTES ((size_t)512 << 10)
 #define OWL_MAGAZINE_MIN_SHIFT 3
 #define OWL_MAGAZINE_SHIFT 8
@@ -73,6 +73,27 @@
 
 /* A request above this gets a mapping of its own. */
 #define OWL_SPAN_MAX ((size_t)1 << 30)
+
+/* Blocks of at least so many bytes lie in a file in memory, unless the option `backing` says
+ * otherwise: the smallest for which what that gives (duplicates and exports without a copy)
+ * outweighs page faults that take longer, by a fifth, and are huge ones never. */
+#define OWL_MEMFD_MIN ((size_t)32 << 20)
+
+/* From so many bytes on, moving pages takes less time than copying them, and than faulting in
+ * those of the copy. */
+#define OWL_MOVE_MIN ((size_t)256 << 10)
+
+/* Blocks of at least so many bytes begin at a multiple of what a page table maps
+ * (OWL_RANGE_ALIGNMENT). For smaller ones that would waste more free memory than moves by
+ * entries of page tables are worth. */
+#define OWL_ALIGN_MIN ((size_t)16 << 20)
+
+/* Moves of pages are made while the process has fewer mappings than the system's limit (the
+ * usual one where it does not tell) less one part in so many; past that, the mappings are
+ * counted again once in so many moves. */
+#define OWL_MAPPINGS_LIMIT 65530
+#define OWL_MAPPINGS_SHARE 4
+#define OWL_MAPPINGS_LOOK 4096
 
 /* Free spans may keep their pages up to the larger of these: a fixed number of bytes, and the
  * bytes in use divided by the share. Defaults of the options `dirty` and `dirty_share`. */

@@ -21,6 +21,13 @@ enum fault_call {
     FAULT_MAP,
     FAULT_REMAP,
     FAULT_UNMAP,
+    FAULT_MOVE,
+    FAULT_CARRY,
+    FAULT_RESET,
+    FAULT_FILE_MAKE,
+    FAULT_FILE_MAP,
+    FAULT_PUNCH,
+    FAULT_CHANGED,
     FAULT_CALLS
 };
 
@@ -82,6 +89,43 @@ static inline int fault_unmap(void *start, size_t bytes)
     return fault_due(FAULT_UNMAP) ? -1 : faults.real.unmap(start, bytes);
 }
 
+static inline int fault_move(void *from, void *to, size_t bytes)
+{
+    return fault_due(FAULT_MOVE) ? -1 : faults.real.move(from, to, bytes);
+}
+
+static inline int fault_carry(void *from, void *to, size_t bytes)
+{
+    return fault_due(FAULT_CARRY) ? -1 : faults.real.carry(from, to, bytes);
+}
+
+static inline int fault_reset(void *start, size_t bytes)
+{
+    return fault_due(FAULT_RESET) ? -1 : faults.real.reset(start, bytes);
+}
+
+static inline int fault_file_make(struct owl_file *file, size_t bytes)
+{
+    return fault_due(FAULT_FILE_MAKE) ? -1 : faults.real.file_make(file, bytes);
+}
+
+static inline int fault_file_map(const struct owl_file *file, size_t offset, void *start,
+                                 size_t bytes, bool shared)
+{
+    return fault_due(FAULT_FILE_MAP) ? -1
+                                     : faults.real.file_map(file, offset, start, bytes, shared);
+}
+
+static inline int fault_punch(void *start, size_t bytes)
+{
+    return fault_due(FAULT_PUNCH) ? -1 : faults.real.punch(start, bytes);
+}
+
+static inline int fault_changed(const void *start, size_t pages, uint8_t *changed)
+{
+    return fault_due(FAULT_CHANGED) ? -1 : faults.real.changed(start, pages, changed);
+}
+
 /* No faults from now on, and no calls so far. */
 static inline void faults_clear(void)
 {
@@ -137,6 +181,13 @@ static inline void faults_install(void)
     owl_os.map = fault_map;
     owl_os.remap = fault_remap;
     owl_os.unmap = fault_unmap;
+    owl_os.move = fault_move;
+    owl_os.carry = fault_carry;
+    owl_os.reset = fault_reset;
+    owl_os.file_make = fault_file_make;
+    owl_os.file_map = fault_file_map;
+    owl_os.punch = fault_punch;
+    owl_os.changed = fault_changed;
 }
 
 #endif

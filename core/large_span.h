@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of large blocks share: spans and blocks, without a look at what the caller wants.
+ */
+#ifndef OWL_CORE_LARGE_SPAN_H
+#define OWL_CORE_LARGE_SPAN_H
+
+#include "memfd.h"
+#include "os.h"
+#include "pool.h"
+#include "range.h"
+
+/* Granules that one page table maps, and the alignment: of one that is moved whole, only the
+ * entry that points to it changes. */
+#define OWL_TABLE_ORDER 5
+#define OWL_TABLE ((size_t)1 << OWL_TABLE_ORDER)
+
+_Static_assert(OWL_GRANULE << OWL_TABLE_ORDER == OWL_RANGE_ALIGNMENT, "a page table's granules");
+
+static inline size_t owl_granules_for(size_t bytes)
+{
+    return owl_round_up(bytes, OWL_GRANULE) >> OWL_GRANULE_SHIFT;
+}
+
+static inline void *owl_granule_at(const struct owl_span *s, size_t granules)
+{
+    return (void *)(owl_span_address(s) + (granules << OWL_GRANULE_SHIFT));
+}
+
+/* Bytes of the span before the block. */
+static inline size_t owl_head(const struct owl_span *s)
+{
+    return s->start - owl_span_address(s);
+}
+
+/* Whether pages of the block are, or may be, others than the range's own. */
+static inline bool owl_is_view(const struct owl_span *s)
+{
+    return s->store != NULL || s->shared;
+}
+
+/* The lock, where what the pages show may change, or a fork change it. (One that freezes the
+ * file before the lock is had is found by another look under it.) */
+static inline bool owl_large_lock(const struct owl_span *s)
+{
+    bool needed = owl_is_view(s) || owl_memfd_is_live(s);
+    if (needed)
+        owl_memfd_lock();
+    return needed;
+}
+
+static inline void owl_large_unlock(bool locked)
+{
+    if (locked)
+        owl_memfd_unlock();
+}
+
+/* Makes a taken run a block whose pages are the run's own: start and granules are set. */
+void owl_large_begin(struct owl_span *s, size_t bytes);
+
+/* Gives granules of a block back to the pool; `foreign`: they show what is not the range's own. */
+static inline void owl_large_give(struct owl_span *s, size_t granules, bool foreign)
+{
+    if (foreign)
+        owl_memfd_give(s, granules);
+    else
+        owl_pool_give(s, granules);
+}
+
+/* Moves a block, or what it shows, to a larger run, so many granules from the beginning of that.
+ * The new first descriptor; NULL: refused, and nothing has changed. */
+struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granules);
+
+#endif

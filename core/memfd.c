@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "memfd.h"
+
+#include <string.h>
+
+#include "lock.h"
+#include "option.h"
+#include "pool.h"
+
+static struct {
+    struct owl_lock lock;
+    owl_u32 forked;     /* a fork has frozen files */
+    owl_u32 overcommit; /* enum overcommit, as the system had it when it was asked */
+} memfd;
+
+enum overcommit { UNKNOWN, LAX, STRICT };
+
+/* Where the system counts memory when it is promised, a touch of a page of a file can find none,
+ * and raises SIGBUS. */
+static bool overcommit_is_strict(void)
+{
+    uint32_t is = owl_u32_load_relaxed(&memfd.overcommit);
+    if (is == UNKNOWN) {
+        is = owl_os.strict_overcommit() ? STRICT : LAX;
+        owl_u32_store_relaxed(&memfd.overcommit, is);
+    }
+    return is == STRICT;
+}
+
+bool owl_memfd_is_wanted(size_t bytes)
+{
+    switch (owl_option(OWL_OPTION_BACKING)) {
+    case OWL_BACKING_MEMFD:
+        return true;
+    case OWL_BACKING_AUTO:
+        return bytes >= OWL_MEMFD_MIN && owl_u32_load_relaxed(&memfd.forked) == 0 &&
+               !overcommit_is_strict();
+    default:
+        return false;
+    }
+}
+
+/* A touch that may not find memory would come too late, so the pages are had at once then. */
+struct owl_span *owl_memfd_take(size_t granules, unsigned align_order, bool *zero)
+{
+    if (owl_option(OWL_OPTION_BACKING) == OWL_BACKING_PRIVATE)
+        return NULL;
+    struct owl_span *s = owl_pool_take(OWL_MEMFD, granules, align_order, zero);
+    if (s != NULL && overcommit_is_strict() &&
+        owl_os.populate((void *)s->start, granules << OWL_GRANULE_SHIFT) != 0) {
+        owl_pool_give(s, granules);
+        return NULL;
+    }
+    return s;
+}
+
+void owl_memfd_lock(void)
+{
+    owl_lock(&memfd.lock);
+}
+
+void owl_memfd_unlock(void)
+{
+    owl_unlock(&memfd.lock);
+}
+
+/* How many of n granules from s on lie in a row in the file. */
+static size_t in_a_row(const struct owl_span *s, size_t n)
+{
+    size_t i = 1;
+    while (i < n && s[i].shift == s->shift)
+        i++;
+    return i;
+}
+
+static size_t offset_of(const struct owl_range *r, const struct owl_span *s)
+{
+    return (size_t)((s - r->map) + s->shift) << OWL_GRANULE_SHIFT;
+}
+
+/* Only the first descriptor of a run knows its range. */
+int owl_memfd_map(const struct owl_span *from, size_t bytes, void *at, bool shared)
+{
+    const struct owl_range *r = &owl_ranges[from->range];
+    while (bytes > 0) {
+        size_t n = in_a_row(from, owl_round_up(bytes, OWL_GRANULE) >> OWL_GRANULE_SHIFT);
+        size_t some = n << OWL_GRANULE_SHIFT < bytes ? n << OWL_GRANULE_SHIFT : bytes;
+        if (owl_os.file_map(&r->file, offset_of(r, from), at, some, shared) != 0)
+            return -1;
+        from += n;
+        at = (char *)at + some;
+        bytes -= some;
+    }
+    return 0;
+}
+
+int owl_memfd_restore(struct owl_span *s, size_t granules)
+{
+    return owl_memfd_map(s, granules << OWL_GRANULE_SHIFT, (void *)owl_span_address(s), true);
+}
+
+void owl_memfd_exchanged(struct owl_span *a, struct owl_span *b, size_t granules)
+{
+    int64_t apart = b - a;
+    for (size_t i = 0; i < granules; i++) {
+        int64_t shift = a[i].shift;
+        a[i].shift = b[i].shift + apart;
+        b[i].shift = shift - apart;
+    }
+}
+
+bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset)
+{
+    *offset = offset_of(&owl_ranges[s->range], s);
+    return in_a_row(s, granules) == granules;
+}
+
+bool owl_memfd_is_live(const struct owl_span *s)
+{
+    return owl_ranges[s->range].backing == OWL_MEMFD;
+}
+
+void owl_memfd_give(struct owl_span *s, size_t granules)
+{
+    bool live = owl_memfd_is_live(s);
+    void *at = (void *)owl_span_address(s);
+    size_t bytes = granules << OWL_GRANULE_SHIFT;
+    if ((live ? owl_memfd_restore(s, granules) : owl_os.reset(at, bytes)) != 0) {
+        owl_os.purge(at, bytes);
+        return;
+    }
+    s->remapped = 0;
+    if (live)
+        owl_pool_give(s, granules);
+    else
+        owl_pool_give_clean(s, granules);
+}
+
+/* After a fork the store's bytes are not ours alone: its addresses get other memory. */
+void owl_memfd_drop(struct owl_span *store)
+{
+    if (--store->users > 0)
+        return;
+    store->kind = OWL_KIND_NONE;
+    if (owl_memfd_is_live(store))
+        owl_pool_give(store, store->granules);
+    else
+        owl_memfd_give(store, store->granules);
+}
+
+/* Copies a block whose file is lost to private memory, and puts that in its place. */
+static int copy_out(struct owl_span *s)
+{
+    size_t bytes = s->granules << OWL_GRANULE_SHIFT;
+    void *at = (void *)owl_span_address(s);
+    void *copy = owl_os.map(bytes);
+    if (copy == NULL)
+        return -1;
+    memcpy(copy, at, bytes);
+    if (owl_os.carry(copy, at, bytes) == 0)
+        return 0;
+    owl_os.unmap(copy, bytes);
+    return -1;
+}
+
+/* Gives a block mappings that a fork copies. If the system refuses, it stays shared, which is
+ * noted in it. */
+static void make_private(struct owl_span *s)
+{
+    void *at = (void *)owl_span_address(s);
+    size_t bytes = s->granules << OWL_GRANULE_SHIFT;
+    if (s->store == NULL && owl_memfd_map(s, bytes, at, false) != 0 && copy_out(s) != 0)
+        s->shared = 1;
+    s->remapped = 1;
+}
+
+static void freeze_range(struct owl_range *r)
+{
+    for (size_t i = 0; i < r->top;) {
+        struct owl_span *s = &r->map[i];
+        bool taken = s->kind == OWL_KIND_LARGE || s->kind == OWL_KIND_STORE;
+        if (s->kind == OWL_KIND_LARGE && !s->shared)
+            make_private(s);
+        i += taken ? s->granules : 1;
+    }
+    owl_os.file_close(&r->file);
+}
+
+void owl_memfd_fork_prepare(void)
+{
+    owl_memfd_lock();
+    owl_pool_fork_prepare();
+    uint32_t count = owl_u32_load_relaxed(&owl_range_count);
+    bool any = false;
+    for (uint32_t i = 0; i < count; i++)
+        if (owl_ranges[i].backing == OWL_MEMFD) {
+            freeze_range(&owl_ranges[i]);
+            any = true;
+        }
+    if (any) {
+        owl_pool_make_private();
+        owl_u32_store_relaxed(&memfd.forked, 1);
+    }
+}
+
+void owl_memfd_fork_parent(void)
+{
+    owl_pool_fork_parent();
+    owl_memfd_unlock();
+}
+
+void owl_memfd_fork_child(void)
+{
+    owl_pool_fork_child();
+    owl_lock_reset(&memfd.lock);
+}

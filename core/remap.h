@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Pages that change places: whole runs of them move from one address to another by their page-table
+ * entries, at a price that hardly grows with their number.
+ *
+ * Each move may split mappings, and a process has a bounded number of these (vm.max_map_count),
+ * which its threads, libraries and files need as well. So moves take at most OWL_MAPPINGS_SHARE of
+ * it. How many mappings there are is known by an estimate, which never is too low by what is done
+ * here: the last look, plus the most that the moves since then can have added. When it reaches the
+ * bound a new look is taken; while that finds too many, no moves are made but for a new look once
+ * in a while, and callers copy.
+ *
+ * Thread-safe, as long as no two threads move the same pages.
+ */
+#ifndef OWL_CORE_REMAP_H
+#define OWL_CORE_REMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Whether there may be the mappings that one more move, or mapping of a file into a span, adds;
+ * they are counted then. */
+bool owl_remap_may(void);
+
+/* Moves whole pages to addresses that nobody uses. What was there is gone; what stays behind is
+ * mapped still, and no longer used. 0; or -1, unchanged: refused, or too many mappings. */
+int owl_remap_move(void *from, void *to, size_t bytes);
+
+/*
+ * Exchanges the pages of two places, both of which may be in use; `file`: they are shared pages of
+ * a file. 0; or -1: unchanged.
+ *
+ *      a      b    aside
+ *      A      B      -
+ *      A      .      B      1  b is moved aside
+ *      .      A      B      2  a is moved to b
+ *      B      A      -      3  what is aside is carried to a
+ *
+ * A dot is what a move leaves: zeroes in private memory; of a file, the same bytes as before.
+ */
+int owl_remap_exchange(void *a, void *b, size_t bytes, bool file);
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The operations of owl/large.h, on any block: by moving pages where that goes, else by copying.
+ */
+#include <errno.h>
+#include <owl/large.h>
+#include <string.h>
+
+#include "cache.h"
+#include "large.h"
+#include "mapping.h"
+#include "os.h"
+
+static void *refuse(int error)
+{
+    errno = error;
+    return NULL;
+}
+
+/* The descriptor of a large block; NULL: it is a small one, or a mapping. p was checked. */
+static struct owl_span *large_of(const void *p)
+{
+    struct owl_span *s = owl_span_of(p);
+    return s != NULL && s->kind == OWL_KIND_LARGE ? s : NULL;
+}
+
+static bool is_mapping(const void *p)
+{
+    return owl_span_of(p) == NULL;
+}
+
+/* A new block with `bytes` bytes of p, from `from` on, at `to`; p is freed, unless `keep`. */
+static void *copy(void *p, size_t from, size_t to, size_t bytes, bool keep)
+{
+    char *q = bytes <= PTRDIFF_MAX - to ? owl_malloc(to + bytes) : refuse(ENOMEM);
+    if (q == NULL)
+        return NULL;
+    memcpy(q + to, (char *)p + from, bytes);
+    if (!keep)
+        owl_free(p);
+    return q;
+}
+
+void *owl_grow_front(void *p, size_t bytes)
+{
+    size_t usable = owl_malloc_usable_size(p);
+    if (usable == 0 || bytes % OWL_QUANTUM != 0)
+        return refuse(EINVAL);
+    if (bytes > PTRDIFF_MAX - usable)
+        return refuse(ENOMEM);
+    int saved = errno;
+    struct owl_span *s = large_of(p);
+    void *q = NULL;
+    if (s != NULL)
+        q = owl_large_grow_front(s, bytes);
+    else if (is_mapping(p))
+        q = owl_mapping_grow_front(p, bytes);
+    errno = saved;
+    return q != NULL ? q : copy(p, 0, bytes, usable, false);
+}
+
+void *owl_shrink_front(void *p, size_t bytes)
+{
+    size_t usable = owl_malloc_usable_size(p);
+    if (bytes >= usable || bytes % OWL_QUANTUM != 0)
+        return refuse(EINVAL);
+    int saved = errno;
+    struct owl_span *s = large_of(p);
+    void *q = NULL;
+    if (s != NULL)
+        q = owl_large_shrink_front(s, bytes);
+    else if (is_mapping(p))
+        q = owl_mapping_shrink_front(p, bytes);
+    errno = saved;
+    return q != NULL ? q : copy(p, bytes, 0, usable - bytes, false);
+}
+
+static void swap_bytes(char *p, char *q, size_t bytes)
+{
+    char aside[4096];
+    while (bytes > 0) {
+        size_t n = bytes < sizeof aside ? bytes : sizeof aside;
+        memcpy(aside, p, n);
+        memcpy(p, q, n);
+        memcpy(q, aside, n);
+        p += n;
+        q += n;
+        bytes -= n;
+    }
+}
+
+int owl_swap(void *p, void *q, size_t bytes)
+{
+    if (p == q || owl_malloc_usable_size(p) < bytes || owl_malloc_usable_size(q) < bytes) {
+        errno = EINVAL;
+        return -1;
+    }
+    int saved = errno;
+    struct owl_span *s = large_of(p);
+    struct owl_span *t = large_of(q);
+    size_t done = 0;
+    if ((s != NULL || is_mapping(p)) && (t != NULL || is_mapping(q)))
+        done = owl_large_swap(s, p, t, q, bytes);
+    swap_bytes((char *)p + done, (char *)q + done, bytes - done);
+    errno = saved;
+    return 0;
+}
+
+void *owl_dup(void *p)
+{
+    size_t usable = owl_malloc_usable_size(p);
+    if (usable == 0)
+        return refuse(EINVAL);
+    int saved = errno;
+    struct owl_span *s = large_of(p);
+    void *q = s != NULL ? owl_large_dup(s) : NULL;
+    errno = saved;
+    return q != NULL ? q : copy(p, 0, 0, usable, true);
+}
+
+int owl_export(void *p, size_t *offset)
+{
+    struct owl_span *s = owl_malloc_usable_size(p) != 0 ? large_of(p) : NULL;
+    if (s == NULL || (uintptr_t)p % owl_os.page != 0) {
+        errno = s == NULL && p != NULL && is_mapping(p) ? ENOTSUP : EINVAL;
+        return -1;
+    }
+    return owl_large_export(s, offset);
+}
+
+void *owl_ring(size_t bytes)
+{
+    owl_cache_get(); /* the page size must be known */
+    if (bytes == 0 || bytes % owl_os.page != 0 || bytes > OWL_SPAN_MAX)
+        return refuse(EINVAL);
+    int saved = errno;
+    void *p = owl_large_ring(bytes);
+    errno = p != NULL ? saved : ENOMEM;
+    return p;
+}
