@@ -163,9 +163,17 @@ static void refused_remaps_change_nothing(void)
     unsigned char *p = owl_mapping_make(PAGE, 16);
     p[7] = 7;
     fault_always(FAULT_REMAP);
+    p = owl_mapping_resize(p, 3 * PAGE); /* a new mapping, and the pages move there */
+    check(p != NULL && p[7] == 7 && owl_mapping_bytes(p) == 3 * PAGE && number_of_all() == 1);
+    fault_always(FAULT_MOVE);
     check(owl_mapping_resize(p, 2 * PAGE) == NULL);
-    check(owl_mapping_bytes(p) == PAGE && p[7] == 7 && number_of_all() == 1);
+    check(owl_mapping_bytes(p) == 3 * PAGE && p[7] == 7 && number_of_all() == 1);
+    fault_never(FAULT_MOVE);
+    fault_always(FAULT_MAP);
+    check(owl_mapping_resize(p, 2 * PAGE) == NULL && owl_mapping_grow_front(p, PAGE) == NULL);
+    check(owl_mapping_bytes(p) == 3 * PAGE && p[7] == 7 && number_of_all() == 1);
     check(owl_mapping_resize(p + 1, PAGE) == NULL);
+    fault_never(FAULT_MAP);
     fault_never(FAULT_REMAP);
     p = owl_mapping_resize(p, 2 * PAGE);
     check(p != NULL && p[7] == 7 && owl_mapping_bytes(p) == 2 * PAGE && bytes_of_all() == 2 * PAGE);

@@ -2,9 +2,10 @@
 /*
  * Options of owlalloc. Each has a name and a value, which is a number, and is first read from the
  * environment when the program starts: option `dirty` from OWL_DIRTY. There a value may end in K, M
- * or G, for a multiple of 2^10, 2^20 or 2^30. One that is no number or out of range is reported by
- * a line to file descriptor 2, and the default used. The environment is not read later, and not by
- * a program that runs with other rights than its caller's (set-user-ID and the like).
+ * or G, for a multiple of 2^10, 2^20 or 2^30, or is a word that stands for a number. One that is
+ * neither, or out of range, is reported by a line to file descriptor 2, and the default used. The
+ * environment is not read later, and not by a program that runs with other rights than its caller's
+ * (set-user-ID and the like).
  *
  *   name         default    values
  *   dirty        6291456    0 and up
@@ -17,6 +18,10 @@
  *   magazine     524288     0 to 524288
  *       Bytes of free blocks of one size that a thread may keep for itself; but at least one block
  *       of each size. By the environment only.
+ *   backing      0          0, 1, 2: the words auto, private, memfd
+ *       Where the pages of large blocks come from: private memory; or a file in memory (memfd), of
+ *       which owl_dup and owl_export (owl/large.h) make no copies; auto: the file for blocks of 32 MiB
+ *       and more, until a fork. Private: there is no file, and these copy, or refuse.
  *
  * All functions are thread-safe.
  */
