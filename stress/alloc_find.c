@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#define _GNU_SOURCE 1 /* program_invocation_short_name */
 #include "alloc_find.h"
 
 #include <errno.h>
@@ -54,6 +55,14 @@ static bool probe(struct alloc_choice *choice)
     return good;
 }
 
+/* False, for its callers to return. */
+static bool complain(const char *subject, const char *fault)
+{
+    fprintf(stderr, "%s: --allocators: %s%s%s\n", program_invocation_short_name, subject,
+            *subject != '\0' ? ": " : "", fault);
+    return false;
+}
+
 static void find_owl(struct alloc_choice *choice)
 {
     const char *self = memtest_spawn_self();
@@ -101,33 +110,25 @@ static bool find_given(const char *library, struct alloc_choice *choice)
     bool is_path = strchr(library, '/') != NULL || access(library, R_OK) == 0;
 
     choice->kind = strcmp(choice->name, "zippy") == 0 ? ALLOC_ZIPPY : ALLOC_PRELOAD;
-    if (is_path && realpath(library, choice->library) == NULL) {
-        fprintf(stderr, "owl-memtest: --allocators: %s: %s\n", library, strerror(errno));
-        return false;
-    }
+    if (is_path && realpath(library, choice->library) == NULL)
+        return complain(library, strerror(errno));
     if (!is_path)
         snprintf(choice->library, sizeof(choice->library), "%s", library);
-    if (choice->kind == ALLOC_PRELOAD && strpbrk(choice->library, " :") != NULL) {
-        fprintf(stderr, "owl-memtest: --allocators: %s: LD_PRELOAD takes no blanks and colons\n",
-                choice->library);
-        return false;
-    }
-    if (!probe(choice)) {
-        fprintf(stderr, "owl-memtest: --allocators: %s: %s\n", library, choice->missing);
-        return false;
-    }
-    return true;
+    if (choice->kind == ALLOC_PRELOAD && strpbrk(choice->library, " :") != NULL)
+        return complain(choice->library, "LD_PRELOAD takes no blanks and colons");
+    return probe(choice) || complain(library, choice->missing);
 }
 
-static bool find_one(const char *item, bool optional, struct alloc_choices *out)
+bool alloc_find_one(const char *item, bool optional, struct alloc_choices *out)
 {
     struct alloc_choice *choice = &out->choice[out->count];
+    char fault[ALLOC_ERROR_MAX];
     size_t length = strcspn(item, "=");
 
     if (length == 0 || length >= ALLOC_NAME_MAX || out->count == ALLOC_CHOICES_MAX) {
-        fprintf(stderr, "owl-memtest: --allocators: '%s' %s\n", item,
-                out->count == ALLOC_CHOICES_MAX ? "is one too many" : "has no usable name");
-        return false;
+        snprintf(fault, sizeof(fault), "'%.200s' %s", item,
+                 out->count == ALLOC_CHOICES_MAX ? "is one too many" : "has no usable name");
+        return complain("", fault);
     }
     memset(choice, 0, sizeof(*choice));
     memcpy(choice->name, item, length);
@@ -141,29 +142,31 @@ static bool find_one(const char *item, bool optional, struct alloc_choices *out)
     } else if (strcmp(item, "owl") == 0) {
         find_owl(choice);
     } else if (!find_known(item, choice)) {
-        fprintf(stderr, "owl-memtest: --allocators: '%s' is not known; use %s=LIBRARY\n", item,
-                item);
-        return false;
+        snprintf(fault, sizeof(fault), "'%s' is not known; use %s=LIBRARY", item, item);
+        return complain("", fault);
     }
     out->count++;
     return true;
 }
 
-/* Everything that is here. A peer that is not installed is left out. */
-static bool find_all(struct alloc_choices *out)
+bool alloc_find_peers(struct alloc_choices *out)
 {
-    if (!find_one("owl", false, out) || !find_one("zippy", true, out)
-        || !find_one("system", false, out))
-        return false;
     for (unsigned i = 0; i < KNOWN_COUNT; i++) {
         if (known_list[i].kind != ALLOC_PRELOAD)
             continue;
-        if (!find_one(known_list[i].name, true, out))
+        if (!alloc_find_one(known_list[i].name, true, out))
             return false;
         if (out->choice[out->count - 1].missing[0] != '\0')
             out->count--;
     }
     return true;
+}
+
+/* Everything that is here. */
+static bool find_all(struct alloc_choices *out)
+{
+    return alloc_find_one("owl", false, out) && alloc_find_one("zippy", true, out)
+        && alloc_find_one("system", false, out) && alloc_find_peers(out);
 }
 
 bool alloc_find(const char *list, struct alloc_choices *out)
@@ -175,11 +178,11 @@ bool alloc_find(const char *list, struct alloc_choices *out)
 
     out->count = 0;
     if (list == NULL)
-        return find_one("owl", false, out) && find_one("zippy", true, out)
-            && find_one("system", false, out);
+        return alloc_find_one("owl", false, out) && alloc_find_one("zippy", true, out)
+            && alloc_find_one("system", false, out);
     next = copy = strdup(list);
     while (good && (item = strsep(&next, ",")) != NULL)
-        good = strcmp(item, "all") == 0 ? find_all(out) : find_one(item, false, out);
+        good = strcmp(item, "all") == 0 ? find_all(out) : alloc_find_one(item, false, out);
     free(copy);
     return good;
 }

@@ -31,4 +31,11 @@ struct alloc_choices {
 /* `list` NULL: the default. Returns false for a list that cannot be meant; the error is printed. */
 bool alloc_find(const char *list, struct alloc_choices *out);
 
+/* Appends one: its name, or NAME=LIBRARY. False for one that cannot be meant; the error is printed.
+ * `optional`: not being installed is no failure. */
+bool alloc_find_one(const char *item, bool optional, struct alloc_choices *out);
+
+/* Appends those of the libraries known by name that are installed. */
+bool alloc_find_peers(struct alloc_choices *out);
+
 #endif

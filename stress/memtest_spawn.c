@@ -67,13 +67,14 @@ static void child_exec(const struct spawn_request *request, int fd)
     _exit(127);
 }
 
-/* Returns whether a whole record came before the time was up; a child that hangs gets killed. */
-static bool read_record(int fd, pid_t pid, double timeout, struct memtest_record *record)
+/* Returns whether a whole record came before the time was up; a child that hangs gets killed. What
+ * is not whole is cleared. */
+static bool read_record(int fd, pid_t pid, double timeout, const struct spawn_answer *answer)
 {
     uint64_t deadline = figures_now_ns() + (uint64_t)(timeout * 1e9);
     size_t used = 0;
 
-    while (used < sizeof(*record)) {
+    while (used < answer->bytes) {
         struct pollfd ready = { .fd = fd, .events = POLLIN };
         uint64_t now = figures_now_ns();
         uint64_t left_ms = now < deadline ? (deadline - now) / 1000000 + 1 : 0;
@@ -83,57 +84,66 @@ static bool read_record(int fd, pid_t pid, double timeout, struct memtest_record
             break;
         if (figures_now_ns() >= deadline) {
             kill(pid, SIGKILL);
-            memset(record, 0, sizeof(*record));
-            snprintf(record->error, sizeof(record->error), "not done after %g seconds: killed",
+            memset(answer->record, 0, answer->bytes);
+            snprintf(answer->error, ALLOC_ERROR_MAX, "not done after %g seconds: killed",
                      timeout);
             return false;
         }
         if (ready.revents == 0)
             continue;
-        got = read(fd, (char *)record + used, sizeof(*record) - used);
+        got = read(fd, (char *)answer->record + used, answer->bytes - used);
         if (got == 0 || (got < 0 && errno != EINTR))
             break;
         used += got > 0 ? (size_t)got : 0;
     }
-    if (used == sizeof(*record))
+    if (used == answer->bytes)
         return true;
-    memset(record, 0, sizeof(*record));
+    memset(answer->record, 0, answer->bytes);
     return false;
 }
 
 /* Put the way that the process ended into words, unless it gave a reason itself. */
-static void explain_end(int status, bool complete, struct memtest_record *record)
+static void explain_end(int status, bool complete, char *error)
 {
-    if (record->error[0] != '\0')
+    if (error[0] != '\0')
         return;
     if (WIFSIGNALED(status))
-        snprintf(record->error, sizeof(record->error), "died of signal %d (%s)", WTERMSIG(status),
+        snprintf(error, ALLOC_ERROR_MAX, "died of signal %d (%s)", WTERMSIG(status),
                  strsignal(WTERMSIG(status)));
     else if (!complete || WEXITSTATUS(status) != 0)
-        snprintf(record->error, sizeof(record->error), "ended with exit status %d%s",
+        snprintf(error, ALLOC_ERROR_MAX, "ended with exit status %d%s",
                  WEXITSTATUS(status), complete ? "" : " before it had measured anything");
 }
 
-bool memtest_spawn(const struct spawn_request *request, struct memtest_record *record)
+bool memtest_spawn_answer(const struct spawn_request *request, const struct spawn_answer *answer)
 {
     int ends[2];
     pid_t pid;
     int status = 0;
     bool complete;
 
-    memset(record, 0, sizeof(*record));
+    memset(answer->record, 0, answer->bytes);
     if (pipe2(ends, O_CLOEXEC) != 0 || (pid = fork()) < 0) {
-        snprintf(record->error, sizeof(record->error), "cannot start a process: %s",
+        snprintf(answer->error, ALLOC_ERROR_MAX, "cannot start a process: %s",
                  strerror(errno));
         return false;
     }
     if (pid == 0)
         child_exec(request, ends[1]);
     close(ends[1]);
-    complete = read_record(ends[0], pid, request->timeout, record);
+    complete = read_record(ends[0], pid, request->timeout, answer);
     close(ends[0]);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
-    explain_end(status, complete, record);
-    return record->error[0] == '\0';
+    explain_end(status, complete, answer->error);
+    return answer->error[0] == '\0';
+}
+
+bool memtest_spawn(const struct spawn_request *request, struct memtest_record *record)
+{
+    const struct spawn_answer answer = {
+        .record = record, .bytes = sizeof(*record), .error = record->error
+    };
+
+    return memtest_spawn_answer(request, &answer);
 }

@@ -24,6 +24,16 @@ struct spawn_request {
  */
 bool memtest_spawn(const struct spawn_request *request, struct memtest_record *record);
 
+/* What the process sends: so many bytes, in which there is an error text of ALLOC_ERROR_MAX. */
+struct spawn_answer {
+    void *record;
+    size_t bytes;
+    char *error;
+};
+
+/* As memtest_spawn, for a record of any kind. */
+bool memtest_spawn_answer(const struct spawn_request *request, const struct spawn_answer *answer);
+
 /* The absolute path of this program. */
 const char *memtest_spawn_self(void);
 
