@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #define _GNU_SOURCE /* mremap */
 #include "os_file.h"
+#include "os_pages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -160,6 +161,8 @@ struct owl_os owl_os = {
     .carry = os_carry,
     .reset = os_reset,
     .populate = os_populate,
+    .purge_many = os_purge_many,
+    .populate_many = os_populate_many,
     .huge = os_huge,
     .file_make = os_file_make,
     .file_is_open = os_file_is_open,

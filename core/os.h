@@ -22,6 +22,12 @@ struct owl_file {
     uint64_t device, inode;
 };
 
+/* Memory that one of several calls in one is about. */
+struct owl_piece {
+    void *start;
+    size_t bytes;
+};
+
 struct owl_os {
     size_t page; /* bytes; set by owl_os_init */
 
@@ -50,6 +56,10 @@ struct owl_os {
     /* Fault all pages in for writing, in one call. 0; or -1: there may not be enough memory, and a
      * touch of a file in memory would raise SIGBUS. */
     int (*populate)(void *start, size_t bytes);
+    /* purge, and populate, for many pieces of memory in one call: how many of the first ones are
+     * done. Fewer than all: the next failed, or is one too many, or (0) there is no such call. */
+    size_t (*purge_many)(const struct owl_piece *pieces, size_t count);
+    size_t (*populate_many)(const struct owl_piece *pieces, size_t count);
     /* Let huge pages be used, or not. 0, or -1: the kernel has none. */
     int (*huge)(void *start, size_t bytes, bool use);
 

@@ -95,6 +95,13 @@
 #define OWL_MAPPINGS_SHARE 4
 #define OWL_MAPPINGS_LOOK 4096
 
+/* Pages that are put in another order are moved from so many bytes in a row on. Below, copying them
+ * and giving the old ones back takes less time: at 4 KiB 4 us and not 13, at 32 KiB 18 us. */
+#define OWL_PAGES_MOVE_MIN ((size_t)32 << 10)
+
+/* Pieces of memory that a batch hands to the system at once; they are gathered on the stack. */
+#define OWL_PAGES_PIECES 256
+
 /* Free spans may keep their pages up to the larger of these: a fixed number of bytes, and the
  * bytes in use divided by the share. Defaults of the options `dirty` and `dirty_share`. */
 #define OWL_DIRTY_MIN ((size_t)6 << 20)

@@ -100,7 +100,7 @@ static void null_free(void *p, size_t bytes)
 
 /* Of owl/pages.h, which counts in pages. */
 static void *(*pages_alloc)(size_t pages, unsigned flags);
-static void (*pages_free)(void *p);
+static void (*pages_free)(void *p, unsigned flags);
 static void *(*pages_realloc)(void *p, size_t pages, unsigned flags);
 static unsigned page_shift;
 
@@ -112,7 +112,7 @@ static void *owl_alloc(size_t bytes)
 static void owl_free(void *p, size_t bytes)
 {
     (void)bytes;
-    pages_free(p);
+    pages_free(p, 0);
 }
 
 static void *owl_grow(void *p, size_t bytes, size_t new_bytes)

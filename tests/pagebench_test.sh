@@ -185,13 +185,13 @@ without_gnuplot() {
     says err '^owl-pages-bench: --plot: x.svg: gnuplot is not installed \(Debian: gnuplot-nox\)$'
 }
 
-contenders=owl,mmap,mmap-populate,copy,null,system
+contenders=owl-pages,owl,mmap,mmap-populate,copy,null,system
 try 'all tests run with all kinds of contenders' all_tests "$contenders"
 try 'CSV is well-formed' csv_is_whole
-for name in owl mmap mmap-populate null system; do
+for name in owl-pages owl mmap mmap-populate null system; do
     try "ring: $name replaces each block once" ring_counts "$name"
 done
-for name in owl mmap copy system; do
+for name in owl-pages owl mmap copy system; do
     try "growth: $name grows each block as often as asked" growth_counts "$name"
 done
 try 'copy takes no part in the ring' takes_no_part ring copy

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#define _GNU_SOURCE /* madvise's numbers */
+#include "os_pages.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Stands for the calling process where a process's descriptor is asked for, since Linux 6.14; since
+ * 6.13 a process may give itself all kinds of advice in this way. */
+#define OS_PIDFD_SELF (-10001)
+
+_Static_assert(sizeof(struct owl_piece) == sizeof(struct iovec) &&
+                   offsetof(struct owl_piece, start) == offsetof(struct iovec, iov_base) &&
+                   offsetof(struct owl_piece, bytes) == offsetof(struct iovec, iov_len),
+               "a piece is what the kernel calls a vector");
+
+/* The kernel tells how many bytes it has done. If it ends within a piece, that piece is not done.
+ * */
+static size_t advise(const struct owl_piece *pieces, size_t count, int advice)
+{
+    size_t n = count < IOV_MAX ? count : IOV_MAX;
+    long done = syscall(SYS_process_madvise, OS_PIDFD_SELF, pieces, n, advice, 0);
+    size_t whole = 0;
+    while (whole < n && done > 0 && (size_t)done >= pieces[whole].bytes)
+        done -= (long)pieces[whole++].bytes;
+    return whole;
+}
+
+size_t os_purge_many(const struct owl_piece *pieces, size_t count)
+{
+    return advise(pieces, count, MADV_DONTNEED);
+}
+
+size_t os_populate_many(const struct owl_piece *pieces, size_t count)
+{
+    return advise(pieces, count, MADV_POPULATE_WRITE);
+}
