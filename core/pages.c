@@ -108,6 +108,9 @@ void *owl_pages_alloc(size_t pages, unsigned flags)
 {
     if (pages == 0 || !owl_pages_flags_are_good(flags))
         return gives_none(EINVAL);
+    owl_cache_get(); /* the page size must be known */
+    if (flags == OWL_PAGES_RECYCLED && pages <= OWL_SMALL_MAX / owl_os.page)
+        return owl_malloc_fast(pages * owl_os.page);
     int saved = errno;
     bool dirty;
     char *p = owl_pages_take(pages, flags, &dirty);
@@ -130,7 +133,7 @@ void owl_pages_free(void *block, unsigned flags)
         wipe(block, owl_malloc_usable_size(block), owl_pages_are_private(block));
         errno = saved;
     }
-    owl_free(block);
+    owl_free_fast(block);
 }
 
 static void *copied(char *block, size_t old, size_t pages, unsigned flags)
