@@ -113,12 +113,14 @@ static size_t purge_one(size_t most)
     return purged ? granules : 0;
 }
 
-/* The granules purged by this call. */
+/* The granules purged by this call. It gives way after one run to who waits until nothing is being
+ * purged: what other threads free meanwhile could keep it busy for ever. */
 static size_t purge_down_to(size_t granules)
 {
     size_t all = 0;
     size_t one = 1;
-    while (one > 0 && owl_runs_granules(OWL_FREE_DIRTY) > granules) {
+    while (one > 0 && owl_runs_granules(OWL_FREE_DIRTY) > granules &&
+           (all == 0 || pool.holders == 0)) {
         one = purge_one(owl_runs_granules(OWL_FREE_DIRTY) - granules);
         all += one;
     }
@@ -140,8 +142,7 @@ static bool wait_for_purge(void)
     return true;
 }
 
-/* Keeps dirty memory below its bound. Not while somebody waits until nothing is being purged:
- * threads that free large blocks would keep him waiting. */
+/* Keeps dirty memory below its bound, but not while somebody waits until nothing is being purged. */
 static void bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
@@ -151,7 +152,7 @@ static void bound_dirty(void)
         return;
     if (share > 0 && pool.used / share > bound)
         bound = pool.used / share;
-    purge_down_to(bound - bound / 4);
+    purge_down_to(bound - bound / OWL_DIRTY_SLACK);
 }
 
 static void note_peak(void)
@@ -175,10 +176,10 @@ static struct owl_span *find_or_make(enum owl_backing backing, size_t granules,
 {
     for (;;) {
         struct owl_span *s = find(backing, granules, align_order, OWL_RUN_LOOK);
-        if (s == NULL) {
-            grow(backing, granules, align_order);
+        if (s == NULL && grow(backing, granules, align_order))
+            s = owl_runs_find(backing, OWL_FREE_CLEAN, granules, align_order, SIZE_MAX);
+        if (s == NULL)
             s = find(backing, granules, align_order, SIZE_MAX);
-        }
         if (s != NULL || (purge_down_to(0) == 0 && !wait_for_purge()))
             return s;
     }

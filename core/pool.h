@@ -58,7 +58,8 @@ bool owl_pool_extend(struct owl_span *s, size_t granules);
  * caller's to copy. NULL: they are not free. */
 struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more);
 
-/* Purges dirty runs until at most `keep` bytes are dirty. Bytes purged. */
+/* Purges dirty runs until at most `keep` bytes are dirty, or until the pool is to be held for a fork.
+ * Bytes purged. */
 size_t owl_pool_purge(size_t keep);
 
 struct owl_pool_counts owl_pool_count(void);

@@ -105,8 +105,11 @@
 /* Free spans may keep their pages up to the larger of these: a fixed number of bytes, and the
  * bytes in use divided by the share. Defaults of the options `dirty` and `dirty_share`. */
 #define OWL_DIRTY_MIN ((size_t)6 << 20)
-#define OWL_DIRTY_SHARE 8
+#define OWL_DIRTY_SHARE 2
 #define OWL_DIRTY_SHARE_MAX (1 << 20)
+
+/* Past that bound, so much of it is purged besides what is too much: the bound divided by this. */
+#define OWL_DIRTY_SLACK 8
 
 /* How often a lock is tried before its waiter sleeps. */
 #define OWL_LOCK_SPINS 100

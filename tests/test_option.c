@@ -132,7 +132,7 @@ static void what_is_wrong_is_said_in_a_line(void)
     read_entry("OWL_DIRTY_SHARE=2M");
     check(messages == 1 && value_of("dirty_share") == OWL_DIRTY_SHARE);
     check(strcmp(said, "owlalloc: OWL_DIRTY_SHARE=2M: not a number from 0 to 1048576 (K, M, G may "
-                       "follow); the default is used, 8\n") == 0);
+                       "follow); the default is used, 2\n") == 0);
 }
 
 static void long_values_are_cut(void)
@@ -173,9 +173,10 @@ static void dirty_bounds_what_stays(void)
 {
     size_t least = OWL_DIRTY_MIN / MIB;
     check(dirty_after(least, 1) == least * MIB);
-    check(dirty_after(least + 1, 1) <= OWL_DIRTY_MIN / 4 * 3);
+    check(dirty_after(least + 1, 1) <= OWL_DIRTY_MIN - OWL_DIRTY_MIN / OWL_DIRTY_SLACK);
     check(owl_option_set("dirty", 4 * MIB) == 0);
-    check(dirty_after(least, 1) <= 3 * MIB && dirty_after(3, 1) == 3 * MIB);
+    check(dirty_after(least, 1) <= 4 * MIB - 4 * MIB / OWL_DIRTY_SLACK);
+    check(dirty_after(3, 1) == 3 * MIB);
     check(owl_option_set("dirty", 0) == 0);
     check(dirty_after(8, 1) == 0);
     check(owl_option_set("dirty", 64 * MIB) == 0);

@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The pool against a shadow map that knows who has which granule. */
+/* What the pool purges, when the system refuses, and that threads and children share it. */
 #include <owl/option.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 #include "child.h"
 #include "faults.h"
 #include "pool.h"
-
-enum { SHADOW = 1 << 14 };
-
-/* Index of the run that has a granule of range 0; 0: none. */
-static uint32_t shadow[SHADOW];
-
-struct run {
-    struct owl_span *span;
-    size_t granules;
-    uint64_t tag;
-};
+#include "pool_stamp.h"
 
 static void set_up(void)
 {
@@ -34,157 +26,6 @@ static void set_up_small(void)
     faults.reserve_most = 0;
 }
 
-/* A word on every page of a run; which one, the tag says. */
-static uint64_t *word_of(const struct run *r, size_t page)
-{
-    return (uint64_t *)(owl_span_address(r->span) + page * 4096) + r->tag % 512;
-}
-
-static size_t pages_of(const struct run *r)
-{
-    return r->granules * (OWL_GRANULE / 4096);
-}
-
-static void stamp(struct run *r, uint64_t tag)
-{
-    r->tag = tag;
-    for (size_t i = 0; i < pages_of(r); i++)
-        *word_of(r, i) = tag ^ i;
-}
-
-static bool has_stamp(const struct run *r)
-{
-    for (size_t i = 0; i < pages_of(r); i++)
-        if (*word_of(r, i) != (r->tag ^ i))
-            return false;
-    return true;
-}
-
-static bool is_zero(const void *p, size_t bytes)
-{
-    const uint64_t *words = p;
-    for (size_t i = 0; i < bytes / 8; i++)
-        if (words[i] != 0)
-            return false;
-    return true;
-}
-
-static void shadow_set(size_t first, size_t granules, uint32_t from, uint32_t to)
-{
-    check(first + granules <= SHADOW);
-    for (size_t i = first; i < first + granules; i++) {
-        check(shadow[i] == from);
-        shadow[i] = to;
-    }
-}
-
-/* With all free and clean, the free spans are the largest aligned ones below the top. */
-static void check_maximal(unsigned range)
-{
-    const struct owl_range *r = &owl_ranges[range];
-    for (size_t at = 0; at < r->top;) {
-        size_t length = 1;
-        while (at % (2 * length) == 0 && at + 2 * length <= r->top)
-            length *= 2;
-        check(r->map[at].free == OWL_FREE_CLEAN);
-        check((size_t)1 << r->map[at].order == length);
-        at += length;
-    }
-}
-
-static size_t random_length(uint64_t *random)
-{
-    size_t most = (size_t)1 << next_random(random) % 8;
-    return 1 + next_random(random) % most;
-}
-
-static void random_take(struct run *r, uint32_t name, uint64_t *random)
-{
-    unsigned align = next_random(random) % 4 == 0 ? (unsigned)(next_random(random) % 6) : 0;
-    bool zero;
-    r->granules = random_length(random);
-    r->span = owl_pool_take(OWL_PRIVATE, r->granules, align, &zero);
-    check(r->span != NULL);
-    check(r->span->granules == r->granules && r->span->range == 0);
-    check(r->span->start == owl_span_address(r->span));
-    check(r->span->start % (OWL_GRANULE << align) == 0);
-    shadow_set(owl_span_index(r->span), r->granules, 0, name);
-    if (zero)
-        check(is_zero((void *)r->span->start, r->granules * OWL_GRANULE));
-    stamp(r, next_random(random));
-}
-
-static void give_all_of(struct run *r, uint32_t name)
-{
-    check(has_stamp(r));
-    shadow_set(owl_span_index(r->span), r->granules, name, 0);
-    owl_pool_give(r->span, r->granules);
-    r->span = NULL;
-}
-
-static void give_tail_of(struct run *r, uint32_t name, uint64_t *random)
-{
-    size_t keep = 1 + next_random(random) % r->granules;
-    size_t first = owl_span_index(r->span);
-    if (keep == r->granules)
-        return;
-    r->span[keep].range = r->span->range;
-    shadow_set(first + keep, r->granules - keep, name, 0);
-    owl_pool_give(r->span + keep, r->granules - keep);
-    r->granules = keep;
-    r->span->granules = keep;
-    check(has_stamp(r));
-}
-
-static void extend(struct run *r, uint32_t name, uint64_t *random)
-{
-    size_t more = random_length(random);
-    size_t end = owl_span_index(r->span) + r->granules;
-    bool room = true;
-    for (size_t i = end; i < end + more; i++)
-        room = room && shadow[i] == 0; /* above the top there is room as well */
-    struct owl_pool_counts before = owl_pool_count();
-    check(owl_pool_extend(r->span, r->granules + more) == room);
-    check(owl_pool_count().used == before.used + (room ? more : 0));
-    check(has_stamp(r));
-    if (!room)
-        return;
-    shadow_set(end, more, 0, name);
-    r->granules += more;
-    check(r->span->granules == r->granules);
-    stamp(r, r->tag);
-}
-
-static void random_calls_keep_runs_apart(void)
-{
-    enum { RUNS = 200 };
-    static struct run runs[RUNS];
-    uint64_t random = 42;
-    set_up();
-    for (int step = 0; step < ROUNDS(6000); step++) {
-        uint32_t i = (uint32_t)(next_random(&random) % RUNS);
-        if (runs[i].span == NULL)
-            random_take(&runs[i], i + 1, &random);
-        else if (next_random(&random) % 3 == 0)
-            extend(&runs[i], i + 1, &random);
-        else if (next_random(&random) % 3 == 0)
-            give_tail_of(&runs[i], i + 1, &random);
-        else
-            give_all_of(&runs[i], i + 1);
-        if (next_random(&random) % 64 == 0)
-            owl_pool_purge((next_random(&random) % 64) * OWL_GRANULE);
-        check(owl_pool_is_valid());
-    }
-    for (uint32_t i = 0; i < RUNS; i++)
-        if (runs[i].span != NULL)
-            give_all_of(&runs[i], i + 1);
-    check(owl_pool_count().used == 0);
-    owl_pool_purge(0);
-    check(owl_pool_is_valid());
-    check(owl_pool_count().dirty == 0 && owl_pool_count().clean == owl_ranges[0].top);
-    check_maximal(0);
-}
-
 /* Granules count exactly: what a length that is no power of two leaves over stays free. */
 static void odd_lengths_waste_nothing(void)
 {
@@ -197,41 +38,6 @@ static void odd_lengths_waste_nothing(void)
         owl_pool_give(s, n);
         check(owl_pool_is_valid());
     }
-}
-
-static void starts_are_aligned_as_asked(void)
-{
-    bool zero;
-    set_up();
-    struct owl_span *unaligned = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
-    for (unsigned order = 0; order <= 12; order++) {
-        struct owl_span *s = owl_pool_take(OWL_PRIVATE, 1, order, &zero);
-        struct owl_span *t = owl_pool_take(OWL_PRIVATE, 3, order, &zero);
-        check(s != NULL && owl_span_index(s) % ((size_t)1 << order) == 0);
-        check(t != NULL && owl_span_index(t) % ((size_t)1 << order) == 0);
-        /* ranges begin at multiples of 2 MiB */
-        check(order > 5 || (s->start % (OWL_GRANULE << order) == 0));
-        owl_pool_give(s, 1);
-        owl_pool_give(t, 3);
-    }
-    owl_pool_give(unaligned, 1);
-    check(owl_pool_is_valid());
-}
-
-static void newest_dirty_spans_come_first(void)
-{
-    bool zero;
-    set_up();
-    struct owl_span *spans[8];
-    for (int i = 0; i < 8; i++)
-        spans[i] = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
-    owl_pool_give(spans[0], 1);
-    owl_pool_give(spans[2], 1);
-    owl_pool_give(spans[5], 1);
-    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) == spans[5] && !zero);
-    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) == spans[2] && !zero);
-    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) == spans[0] && !zero);
-    check(owl_pool_take(OWL_PRIVATE, 1, 0, &zero) != NULL && zero);
 }
 
 /* A loop that takes and gives runs of one length gets the same warm memory each time, whatever the
@@ -301,9 +107,9 @@ static void purge_keeps_what_it_is_told(void)
         owl_pool_give(runs[i].span, 4);
     check(owl_pool_count().dirty == 20);
     check(owl_pool_purge(20 * OWL_GRANULE) == 0);
-    check(owl_pool_purge(10 * OWL_GRANULE) == 12 * OWL_GRANULE);
-    check(owl_pool_count().dirty == 8);
-    check(owl_pool_purge(0) == 8 * OWL_GRANULE);
+    check(owl_pool_purge(10 * OWL_GRANULE) == 10 * OWL_GRANULE);
+    check(owl_pool_count().dirty == 10);
+    check(owl_pool_purge(0) == 10 * OWL_GRANULE);
     check(owl_pool_purge(0) == 0);
     for (int i = 0; i < 10; i++)
         if (i % 2 == 1)
@@ -311,6 +117,71 @@ static void purge_keeps_what_it_is_told(void)
         else
             check(is_zero((void *)owl_span_address(runs[i].span), 4 * OWL_GRANULE));
     check(owl_pool_is_valid());
+}
+
+/* A part of what was taken. */
+static void give_part(struct owl_span *first, size_t from, size_t to)
+{
+    first[from].range = first->range;
+    owl_pool_give(first + from, to - from);
+}
+
+/* Runs of one length, then one that is longer, then one shorter. */
+static void the_oldest_of_the_largest_are_purged(void)
+{
+    static const size_t from[] = {0, 32, 64, 96}, to[] = {20, 52, 86, 106};
+    static const int order[] = {2, 0, 1, 3};
+    bool zero;
+    set_up();
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 128, 0, &zero);
+    for (int i = 0; i < 4; i++)
+        give_part(s, from[i], to[i]);
+    size_t left = owl_pool_count().dirty;
+    for (int i = 0; i < 4; i++) {
+        left -= to[order[i]] - from[order[i]];
+        check(s[from[order[i]]].free == OWL_FREE_DIRTY);
+        owl_pool_purge(left * OWL_GRANULE);
+        check(s[from[order[i]]].free == OWL_FREE_CLEAN && owl_pool_is_valid());
+        check(owl_pool_count().dirty == left && calls_of(FAULT_PURGE) == (unsigned long)i + 1);
+    }
+}
+
+/* The beginning stays dirty; but what is purged joins what was. */
+static void a_purge_takes_no_more_than_is_too_much(void)
+{
+    bool zero;
+    set_up();
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 64, 0, &zero);
+    give_part(s, 10, 40);
+    check(owl_pool_purge(25 * OWL_GRANULE) == 5 * OWL_GRANULE);
+    check(s[10].run == 25 && s[35].free == OWL_FREE_CLEAN && s[35].run == 5);
+    check(owl_pool_purge(20 * OWL_GRANULE) == 5 * OWL_GRANULE);
+    check(s[10].run == 20 && s[30].free == OWL_FREE_CLEAN && s[30].run == 10);
+    give_part(s, 40, 50);
+    check(owl_pool_take(OWL_PRIVATE, 20, 0, &zero) == s + 10 && !zero);
+    owl_pool_purge(8 * OWL_GRANULE);
+    check(s[30].run == 12 && s[30].free == OWL_FREE_CLEAN && s[42].run == 8);
+    check(owl_pool_is_valid());
+}
+
+/* Addresses are made accessible in large steps, and memory that is at hand costs no call at all. */
+static void system_calls_are_few(void)
+{
+    enum { RUNS = 1000 };
+    static struct owl_span *runs[RUNS];
+    bool zero;
+    set_up();
+    check(owl_option_set("dirty", PTRDIFF_MAX) == 0);
+    for (int i = 0; i < RUNS; i++)
+        runs[i] = owl_pool_take(OWL_PRIVATE, 3, 0, &zero);
+    size_t steps = 3 * RUNS / (OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT) + 1;
+    check(calls_of(FAULT_RESERVE) == 1 && calls_of(FAULT_COMMIT) <= 3 * steps);
+    unsigned long commits = calls_of(FAULT_COMMIT);
+    for (int i = 0; i < RUNS; i++)
+        owl_pool_give(runs[i], 3);
+    for (int i = 0; i < RUNS; i++)
+        check((runs[i] = owl_pool_take(OWL_PRIVATE, 3, 0, &zero)) != NULL && !zero);
+    check(calls_of(FAULT_COMMIT) == commits && calls_of(FAULT_PURGE) == 0);
 }
 
 static void refused_commits_leave_all_as_it_was(void)
@@ -347,12 +218,11 @@ static void refused_purges_leave_spans_dirty(void)
     fault_always(FAULT_PURGE);
     owl_pool_give(s, 2000);
     check(calls_of(FAULT_PURGE) > 0);
-    size_t dirty = owl_pool_count().dirty; /* what was cut off may have joined */
-    check(dirty >= 2000 && dirty <= 2048 && owl_pool_is_valid());
-    check(owl_pool_purge(0) == 0 && owl_pool_count().dirty == dirty);
+    check(owl_pool_count().dirty == 2000 && owl_pool_is_valid());
+    check(owl_pool_purge(0) == 0 && owl_pool_count().dirty == 2000);
     check(owl_pool_take(OWL_PRIVATE, 1000, 0, &zero) != NULL && !zero);
     fault_never(FAULT_PURGE);
-    check(owl_pool_purge(0) == (dirty - 1000) * OWL_GRANULE);
+    check(owl_pool_purge(0) == 1000 * OWL_GRANULE);
     check(owl_pool_is_valid());
 }
 
@@ -419,29 +289,7 @@ static void further_ranges_serve(void)
     owl_pool_purge(0);
     check(owl_pool_is_valid() && owl_pool_count().used == 0);
     for (unsigned r = 0; r < owl_u32_load_relaxed(&owl_range_count); r++)
-        check_maximal(r);
-}
-
-static void extend_takes_what_follows(void)
-{
-    bool zero;
-    set_up();
-    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 16, 0, &zero);
-    owl_pool_give(s + 2, 14);
-    s->granules = 2;
-    check(owl_pool_extend(s, 7) && s->granules == 7);
-    owl_pool_purge(0);
-    check(owl_pool_extend(s, 13) && s->granules == 13);
-    check(!owl_pool_extend(s, owl_ranges[0].granules + 1) && s->granules == 13);
-    check(owl_pool_is_valid() && owl_pool_count().used == 13);
-    size_t beyond = owl_ranges[0].top + 5;
-    fault_always(FAULT_COMMIT);
-    check(owl_pool_extend(s, beyond) && s->granules == beyond); /* it is committed already */
-    check(owl_pool_is_valid() && owl_pool_count().used == beyond);
-    check(!owl_pool_extend(s, beyond + (OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT)));
-    check(owl_pool_is_valid() && owl_pool_count().used == beyond && s->granules == beyond);
-    owl_pool_give(s, beyond);
-    check(owl_pool_is_valid() && owl_pool_count().used == 0);
+        check(owl_ranges[r].map[0].run == owl_ranges[r].top); /* all joined */
 }
 
 /* Takes, checks and gives; what another thread wrote to a run of this one would show. */
@@ -484,24 +332,109 @@ static void threads_share_the_pool(void)
     check(owl_pool_is_valid() && owl_pool_count().used == 0);
 }
 
+static atomic_int purges_begun, purges_ended;
+
+static int slow_purge(void *start, size_t bytes)
+{
+    atomic_fetch_add(&purges_begun, 1);
+    usleep(50000);
+    int result = faults.real.purge(start, bytes);
+    atomic_fetch_add(&purges_ended, 1);
+    return result;
+}
+
+static void *purge_all(void *unused)
+{
+    owl_pool_purge(0);
+    return unused;
+}
+
+/* Holding the pool waits for the purge that is going on, so a child has all that was free. */
+static void a_held_pool_is_not_purging(void)
+{
+    pthread_t thread;
+    bool zero;
+    set_up();
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 32, 0, &zero);
+    owl_pool_give(s, 32);
+    owl_os.purge = slow_purge;
+    check(pthread_create(&thread, NULL, purge_all, NULL) == 0);
+    while (atomic_load(&purges_begun) == 0)
+        sched_yield();
+    owl_pool_fork_prepare();
+    check(atomic_load(&purges_ended) == atomic_load(&purges_begun));
+    pid_t pid = fork();
+    check(pid >= 0);
+    if (pid == 0) {
+        alarm(30);
+        owl_pool_fork_child();
+        check(owl_pool_is_valid() && owl_pool_count().used == 0);
+        check(owl_pool_take(OWL_PRIVATE, 32, 0, &zero) == s && zero);
+        _exit(0);
+    }
+    owl_pool_fork_parent();
+    pthread_join(thread, NULL);
+    check(child_wait(pid) == 0);
+    check(owl_pool_is_valid() && owl_pool_count().used == 0);
+}
+
+/* Frees large runs for as long as the pool stays over its bound. */
+static void *free_large(void *stop)
+{
+    while (!atomic_load((atomic_bool *)stop)) {
+        bool zero;
+        struct owl_span *s = owl_pool_take(OWL_PRIVATE, 32, 0, &zero);
+        check(s != NULL);
+        owl_pool_give(s, 32);
+    }
+    return NULL;
+}
+
+/* Threads that keep the pool purging do not keep anybody from holding it. */
+static void the_pool_can_be_held_while_threads_free(void)
+{
+    enum { THREADS = 6, HOLDS = 5 };
+    static atomic_bool stop;
+    pthread_t threads[THREADS];
+    set_up();
+    check(owl_option_set("dirty", 0) == 0 && owl_option_set("dirty_share", 0) == 0);
+    owl_os.purge = slow_purge;
+    for (int i = 0; i < THREADS; i++)
+        check(pthread_create(&threads[i], NULL, free_large, &stop) == 0);
+    for (int i = 0; i < HOLDS; i++) {
+        while (atomic_load(&purges_begun) == atomic_load(&purges_ended))
+            sched_yield();
+        int begun = atomic_load(&purges_begun);
+        owl_pool_fork_prepare();
+        check(atomic_load(&purges_begun) <= begun + 2 * THREADS);
+        check(atomic_load(&purges_ended) == atomic_load(&purges_begun));
+        owl_pool_fork_parent();
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    check(owl_pool_is_valid() && owl_pool_count().used == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        child_test(random_calls_keep_runs_apart),
         child_test(odd_lengths_waste_nothing),
-        child_test(starts_are_aligned_as_asked),
-        child_test(newest_dirty_spans_come_first),
         child_test(runs_just_given_are_taken_again),
         child_test(dirty_memory_is_bounded),
         child_test(nothing_is_purged_below_the_bound),
         child_test(purge_keeps_what_it_is_told),
+        child_test(the_oldest_of_the_largest_are_purged),
+        child_test(a_purge_takes_no_more_than_is_too_much),
+        child_test(system_calls_are_few),
         child_test(refused_commits_leave_all_as_it_was),
         child_test(refused_purges_leave_spans_dirty),
         child_test(huge_requests_are_refused),
         child_test(exhausted_range_purges_and_joins),
         child_test(further_ranges_serve),
-        child_test(extend_takes_what_follows),
         child_test(threads_share_the_pool),
+        child_test(a_held_pool_is_not_purging),
+        child_test(the_pool_can_be_held_while_threads_free),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }

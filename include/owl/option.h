@@ -10,10 +10,10 @@
  *   name         default    values
  *   dirty        6291456    0 and up
  *       Bytes of free memory that may stay resident, so that it can be used again without page
- *       faults. More is given back to the system, down to three quarters of this, when memory next
+ *       faults. More is given back to the system, down to seven eighths of this, when memory next
  *       becomes free. The bound is this or a share of the memory in use (dirty_share), whichever
  *       is larger.
- *   dirty_share  8          0 to 1048576
+ *   dirty_share  2          0 to 1048576
  *       The bytes in use divided by this are the share; 0: there is none.
  *   magazine     524288     0 to 524288
  *       Bytes of free blocks of one size that a thread may keep for itself; but at least one block

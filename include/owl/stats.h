@@ -33,8 +33,8 @@ struct owl_stats {
     size_t remote_bytes;   /* of these, those on their way to another thread's slabs */
     size_t slabs;          /* slabs there are */
     size_t slab_bytes;     /* and their memory, whether in use or free */
-    size_t dirty_bytes;    /* free spans whose pages may be resident */
-    size_t clean_bytes;    /* free spans that take address space, but no memory */
+    size_t dirty_bytes;    /* free granules whose pages may be resident */
+    size_t clean_bytes;    /* free granules that take address space, but no memory */
     size_t resident_bytes; /* of the whole process, as the system counts; 0: it does not tell */
     size_t peak_bytes;     /* the most there was at once in slabs, large blocks and mappings */
     size_t threads;        /* threads that have a cache */
