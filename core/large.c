@@ -115,26 +115,15 @@ static int move_private(struct owl_span *s, struct owl_span *t, size_t before)
 }
 
 /* Pages of a file change places with those of the new run. */
-static int move_file(struct owl_span *s, struct owl_span *t, size_t before, bool zero)
+static int move_file(struct owl_span *s, struct owl_span *t, size_t before)
 {
     size_t bytes = s->granules << OWL_GRANULE_SHIFT;
     void *from = owl_granule_at(s, 0);
     if (owl_remap_exchange(from, owl_granule_at(t, before), bytes, true) != 0)
         return -1;
     owl_memfd_exchanged(s, t + before, s->granules);
-    if (zero)
-        owl_pool_give_clean(s, s->granules);
-    else
-        owl_pool_give(s, s->granules);
+    owl_pool_give_clean(s, s->granules);
     return 0;
-}
-
-static void give_unused(struct owl_span *t, size_t granules, bool zero)
-{
-    if (zero)
-        owl_pool_give_clean(t, granules);
-    else
-        owl_pool_give(t, granules);
 }
 
 /* The part of a taken run that begins so many granules later. */
@@ -152,19 +141,19 @@ static struct owl_span *cut(struct owl_span *s, size_t granules)
  * cut at both ends.
  */
 static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing backing,
-                                    size_t before, size_t granules, bool *zero)
+                                    size_t before, size_t granules)
 {
     size_t spare = s->granules >= OWL_TABLE ? OWL_TABLE - 1 : 0;
-    struct owl_span *t = owl_pool_take(backing, granules + spare, 0, zero);
+    struct owl_span *t = owl_pool_take_clean(backing, granules + spare, 0);
     if (t == NULL)
         return NULL;
     size_t skip = (owl_span_index(s) - owl_span_index(t) - before) & spare;
     struct owl_span *first = cut(t, skip);
     struct owl_span *tail = spare > skip ? cut(first, granules) : NULL;
     if (skip > 0)
-        give_unused(t, skip, *zero);
+        owl_pool_give_clean(t, skip);
     if (tail != NULL)
-        give_unused(tail, spare - skip, *zero);
+        owl_pool_give_clean(tail, spare - skip);
     first->granules = granules;
     first->start = (uintptr_t)owl_granule_at(first, 0);
     return first;
@@ -174,15 +163,14 @@ static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing b
 static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t granules)
 {
     bool file = owl_memfd_is_live(s) && !owl_is_view(s);
-    bool zero;
-    struct owl_span *t = take_beside(s, file ? OWL_MEMFD : OWL_PRIVATE, before, granules, &zero);
+    struct owl_span *t = take_beside(s, file ? OWL_MEMFD : OWL_PRIVATE, before, granules);
     if (t == NULL)
         return NULL;
     const struct owl_span was = *s;
     s->kind = OWL_KIND_NONE;
-    if ((file ? move_file(s, t, before, zero) : move_private(s, t, before)) != 0) {
+    if ((file ? move_file(s, t, before) : move_private(s, t, before)) != 0) {
         s->kind = OWL_KIND_LARGE;
-        give_unused(t, granules, zero);
+        owl_pool_give_clean(t, granules);
         return NULL;
     }
     owl_large_begin(t, was.bytes);
@@ -194,7 +182,8 @@ static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t gr
 
 struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granules)
 {
-    if (s->shared || s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN)
+    if (s->shared || (s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN &&
+                      owl_pool_has_dirty(OWL_PRIVATE, granules)))
         return NULL;
     bool locked = owl_large_lock(s);
     struct owl_span *t = move_locked(s, before, granules);

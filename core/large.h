@@ -13,8 +13,8 @@
  *
  * The pages of a block are the range's own, private or of a file; or they show a store (memfd.h),
  * some or all of them. Blocks grow where they are if what lies next to them is free; else their
- * pages move to a larger span, if there are at least OWL_MOVE_MIN bytes of them; else the caller
- * copies.
+ * pages move to a larger span, unless there are fewer than OWL_MOVE_MIN bytes of them and they can
+ * be copied to dirty memory; or else the caller copies.
  *
  * Thread-safe as long as no two threads work on the same block.
  */

@@ -16,16 +16,22 @@ static size_t span_bytes(const struct owl_span *s)
     return s->granules << OWL_GRANULE_SHIFT;
 }
 
-static struct owl_span *new_store(size_t granules, bool *zero)
+/* A taken run of a file becomes a store. */
+static struct owl_span *begin_store(struct owl_span *store)
 {
-    struct owl_span *store = owl_memfd_take(granules, OWL_TABLE_ORDER, zero);
     if (store == NULL)
         return NULL;
     owl_word_store_relaxed(&store->owner, 0);
     store->kind = OWL_KIND_STORE;
-    store->bytes = granules << OWL_GRANULE_SHIFT;
+    store->bytes = span_bytes(store);
     store->users = 1;
     return store;
+}
+
+static struct owl_span *new_store(size_t granules)
+{
+    bool zero;
+    return begin_store(owl_memfd_take(granules, OWL_TABLE_ORDER, &zero));
 }
 
 /* Lets a block show a store instead of what it showed. */
@@ -44,8 +50,7 @@ static int show(struct owl_span *s, struct owl_span *store, bool shared)
  * run. If they cannot be mapped then, they change back. */
 static struct owl_span *store_by_exchange(struct owl_span *s)
 {
-    bool zero;
-    struct owl_span *store = new_store(s->granules, &zero);
+    struct owl_span *store = begin_store(owl_memfd_take_clean(s->granules, OWL_TABLE_ORDER));
     if (store == NULL)
         return NULL;
     void *a = owl_granule_at(s, 0);
@@ -73,10 +78,9 @@ static struct owl_span *new_store_in_a_row(size_t granules)
     struct owl_span *tried[8];
     struct owl_span *store = NULL;
     size_t n = 0;
-    bool zero;
     size_t offset;
     while (store == NULL && n < sizeof tried / sizeof *tried &&
-           (tried[n] = new_store(granules, &zero)) != NULL) {
+           (tried[n] = new_store(granules)) != NULL) {
         if (owl_memfd_offset(tried[n], granules, &offset))
             store = tried[n];
         else
@@ -145,11 +149,10 @@ static struct owl_span *store_of(struct owl_span *s)
 
 static void *dup_locked(struct owl_span *s)
 {
-    bool zero;
     struct owl_span *store = store_of(s);
     if (store == NULL)
         return NULL;
-    struct owl_span *d = owl_pool_take(OWL_PRIVATE, s->granules, 0, &zero);
+    struct owl_span *d = owl_pool_take_clean(OWL_PRIVATE, s->granules, OWL_TABLE_ORDER);
     if (d == NULL)
         return NULL;
     owl_large_begin(d, s->bytes);
@@ -211,11 +214,10 @@ static bool show_twice(struct owl_span *s, struct owl_span *store, size_t bytes)
 
 static void *ring_locked(size_t bytes)
 {
-    bool zero;
-    struct owl_span *store = new_store(owl_granules_for(bytes), &zero);
+    struct owl_span *store = new_store(owl_granules_for(bytes));
     if (store == NULL)
         return NULL;
-    struct owl_span *s = owl_pool_take(OWL_PRIVATE, owl_granules_for(2 * bytes), 0, &zero);
+    struct owl_span *s = owl_pool_take_clean(OWL_PRIVATE, owl_granules_for(2 * bytes), 0);
     if (s != NULL && !show_twice(s, store, bytes)) {
         owl_memfd_give(s, s->granules);
         s = NULL;

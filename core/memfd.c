@@ -40,18 +40,29 @@ bool owl_memfd_is_wanted(size_t bytes)
     }
 }
 
-/* A touch that may not find memory would come too late, so the pages are had at once then. */
+/* Where a touch may not find memory, which would be too late, the pages are had at once. */
+static struct owl_span *made_sure(struct owl_span *s)
+{
+    if (s != NULL && overcommit_is_strict() &&
+        owl_os.populate((void *)s->start, s->granules << OWL_GRANULE_SHIFT) != 0) {
+        owl_pool_give(s, s->granules);
+        return NULL;
+    }
+    return s;
+}
+
 struct owl_span *owl_memfd_take(size_t granules, unsigned align_order, bool *zero)
 {
     if (owl_option(OWL_OPTION_BACKING) == OWL_BACKING_PRIVATE)
         return NULL;
-    struct owl_span *s = owl_pool_take(OWL_MEMFD, granules, align_order, zero);
-    if (s != NULL && overcommit_is_strict() &&
-        owl_os.populate((void *)s->start, granules << OWL_GRANULE_SHIFT) != 0) {
-        owl_pool_give(s, granules);
+    return made_sure(owl_pool_take(OWL_MEMFD, granules, align_order, zero));
+}
+
+struct owl_span *owl_memfd_take_clean(size_t granules, unsigned align_order)
+{
+    if (owl_option(OWL_OPTION_BACKING) == OWL_BACKING_PRIVATE)
         return NULL;
-    }
-    return s;
+    return made_sure(owl_pool_take_clean(OWL_MEMFD, granules, align_order));
 }
 
 void owl_memfd_lock(void)

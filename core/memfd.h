@@ -48,6 +48,9 @@ bool owl_memfd_is_wanted(size_t bytes);
  * memory asks. */
 struct owl_span *owl_memfd_take(size_t granules, unsigned align_order, bool *zero);
 
+/* As owl_pool_take_clean, likewise. */
+struct owl_span *owl_memfd_take_clean(size_t granules, unsigned align_order);
+
 /* Holds and lets go the lock. The functions below are called with it held. */
 void owl_memfd_lock(void);
 void owl_memfd_unlock(void);

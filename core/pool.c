@@ -79,7 +79,10 @@ static bool grow(enum owl_backing backing, size_t granules, unsigned align_order
  * NULL: nothing is dirty. */
 static struct owl_span *cut_dirty(size_t most, size_t *granules)
 {
-    struct owl_span *run = owl_runs_largest(OWL_FREE_DIRTY);
+    struct owl_span *run = owl_runs_largest(OWL_PRIVATE, OWL_FREE_DIRTY);
+    struct owl_span *other = owl_runs_largest(OWL_MEMFD, OWL_FREE_DIRTY);
+    if (run == NULL || (other != NULL && other->run > run->run))
+        run = other;
     if (run == NULL)
         return NULL;
     const struct owl_range *r = &owl_ranges[run->range];
@@ -236,6 +239,44 @@ struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsign
         s->granules = granules;
     }
     return s;
+}
+
+/* The oldest of the largest clean runs, or one of fresh memory. */
+static struct owl_span *find_roomy(enum owl_backing backing, size_t granules, unsigned align_order)
+{
+    struct owl_span *s = owl_runs_largest(backing, OWL_FREE_CLEAN);
+    if (s != NULL && s->run >= owl_run_offset(s, align_order) + granules)
+        return s;
+    if (!grow(backing, granules, align_order))
+        return NULL;
+    return owl_runs_find(backing, OWL_FREE_CLEAN, granules, align_order, SIZE_MAX);
+}
+
+struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
+                                     unsigned align_order)
+{
+    bool zero;
+    if (granules > MOST_GRANULES || align_order > OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT)
+        return NULL;
+    owl_lock(&pool.lock);
+    struct owl_span *s = find_roomy(backing, granules, align_order);
+    if (s != NULL)
+        s = use(s, owl_run_offset(s, align_order), granules, &zero);
+    owl_assert(is_valid(owl_runs_are_valid()));
+    owl_unlock(&pool.lock);
+    if (s != NULL) {
+        s->start = owl_span_address(s);
+        s->granules = granules;
+    }
+    return s;
+}
+
+bool owl_pool_has_dirty(enum owl_backing backing, size_t granules)
+{
+    owl_lock(&pool.lock);
+    bool has = owl_runs_find(backing, OWL_FREE_DIRTY, granules, 0, OWL_RUN_LOOK) != NULL;
+    owl_unlock(&pool.lock);
+    return has;
 }
 
 struct owl_span *owl_pool_take_high(size_t granules, bool *zero)

@@ -38,6 +38,15 @@ struct owl_pool_counts {
 struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsigned align_order,
                                bool *zero);
 
+/* As owl_pool_take, but clean memory, with room behind it as a rule: for callers who put other pages
+ * there, so that resident ones would be lost, and who may want more. NULL also if only dirty memory
+ * is left. */
+struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
+                                     unsigned align_order);
+
+/* Whether a run of so many granules would now be taken from dirty memory. */
+bool owl_pool_has_dirty(enum owl_backing backing, size_t granules);
+
 /* As owl_pool_take, of private memory, from the highest free addresses that are quickly found: for
  * callers who want to be out of the way of others. */
 struct owl_span *owl_pool_take_high(size_t granules, bool *zero);

@@ -196,16 +196,11 @@ struct owl_span *owl_runs_find_high(enum owl_backing backing, enum owl_free stat
     return high;
 }
 
-struct owl_span *owl_runs_largest(enum owl_free state)
+struct owl_span *owl_runs_largest(enum owl_backing backing, enum owl_free state)
 {
-    struct owl_span *largest = NULL;
-    for (enum owl_backing backing = 0; backing < OWL_BACKINGS; backing++) {
-        unsigned set = set_of(backing, state);
-        unsigned list = filled_below(set + BINS, set);
-        if (list != LISTS && (largest == NULL || list - set > bin_of(largest->run)))
-            largest = runs.lists[list].last;
-    }
-    return largest;
+    unsigned set = set_of(backing, state);
+    unsigned list = filled_below(set + BINS, set);
+    return list != LISTS ? runs.lists[list].last : NULL;
 }
 
 struct owl_span *owl_run_before(const struct owl_range *r, size_t index)

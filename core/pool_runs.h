@@ -64,8 +64,8 @@ struct owl_span *owl_runs_find(enum owl_backing backing, enum owl_free state, si
 struct owl_span *owl_runs_find_high(enum owl_backing backing, enum owl_free state,
                                     size_t granules, size_t look);
 
-/* The oldest run in the highest bin that is not empty, of any backing. NULL: there is no run. */
-struct owl_span *owl_runs_largest(enum owl_free state);
+/* The oldest run in the highest bin that is not empty. NULL: there is no run. */
+struct owl_span *owl_runs_largest(enum owl_backing backing, enum owl_free state);
 
 /* The free run that ends before a granule of the range, or begins with it. NULL: none does. */
 struct owl_span *owl_run_before(const struct owl_range *r, size_t index);

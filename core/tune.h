@@ -79,8 +79,8 @@
  * outweighs page faults that take longer, by a fifth, and are huge ones never. */
 #define OWL_MEMFD_MIN ((size_t)32 << 20)
 
-/* From so many bytes on, moving pages takes less time than copying them, and than faulting in
- * those of the copy. */
+/* From so many bytes on, moving pages takes less time than copying them, even to pages that are
+ * resident. To others, copying always takes longer. */
 #define OWL_MOVE_MIN ((size_t)256 << 10)
 
 /* Blocks of at least so many bytes begin at a multiple of what a page table maps

@@ -71,19 +71,21 @@ static void resize_in_place(void)
     char *p = owl_large_alloc(MIB, 16, false);
     struct owl_span *s = owl_span_of(p);
     memset(p, 1, MIB);
-    check(owl_large_resize(s, 100001));
+    check(owl_large_resize(s, 100001) == p);
     check(s->bytes == owl_large_good_size(100001) && s->granules == 2);
     check(owl_pool_count().used == 2 && owl_pool_is_valid());
-    check(owl_large_resize(s, 100002) && s->granules == 2);
+    check(owl_large_resize(s, 100002) == p && s->granules == 2);
     char *wall = owl_large_alloc(OWL_GRANULE, 16, false);
     while (wall != p + 2 * OWL_GRANULE)
         check((wall = owl_large_alloc(OWL_GRANULE, 16, false)) != NULL);
     size_t used = owl_pool_count().used;
-    check(!owl_large_resize(s, MIB));
+    fault_always(FAULT_MOVE);
+    check(owl_large_resize(s, MIB) == NULL);
+    fault_never(FAULT_MOVE);
     check(s->granules == 2 && s->bytes == owl_large_good_size(100002));
     check(owl_pool_count().used == used && owl_pool_is_valid());
     owl_large_free(owl_span_of(wall));
-    check(owl_large_resize(s, 3 * OWL_GRANULE) && s->granules == 3);
+    check(owl_large_resize(s, 3 * OWL_GRANULE) == p && s->granules == 3);
     check(s->bytes == 3 * OWL_GRANULE && p[100000] == 1);
     owl_large_free(s);
     check(owl_pool_is_valid());
