@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* mremap */
 #include "os_file.h"
 #include "os_pages.h"
+#include "os_watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -180,6 +181,31 @@ struct owl_os owl_os = {
     .resident = os_resident,
     .secret = os_secret,
     .message = os_message,
+
+    .watch_open = os_watch_open,
+    .watch_register = os_watch_register,
+    .watch_unregister = os_watch_unregister,
+    .watch_next = os_watch_next,
+    .watch_copy = os_watch_copy,
+    .watch_zero = os_watch_zero,
+    .watch_protect = os_watch_protect,
+    .watch_wake = os_watch_wake,
+    .bell_make = os_bell_make,
+    .bell_ring = os_bell_ring,
+    .close = os_close,
+    .protect = os_protect,
+    .populate_read = os_populate_read,
+    .join = os_join,
+    .no_fork = os_no_fork,
+    .catch = os_catch,
+    .permits = os_permits,
+    .signals_block = os_signals_block,
+    .signals_restore = os_signals_restore,
+    .thread_start = os_thread_start,
+    .thread_name = os_thread_name,
+    .thread_join = os_thread_join,
+    .at_fork = os_at_fork,
+    .wake_all = os_wake_all,
 };
 
 void owl_os_init(void)

@@ -9,6 +9,8 @@
 #ifndef OWL_CORE_OS_H
 #define OWL_CORE_OS_H
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +28,12 @@ struct owl_file {
 struct owl_piece {
     void *start;
     size_t bytes;
+};
+
+/* An access that userfaultfd tells of. */
+struct owl_os_fault {
+    uintptr_t address; /* of the page or inside it */
+    bool write;
 };
 
 struct owl_os {
@@ -102,6 +110,61 @@ struct owl_os {
     uint64_t (*secret)(void);
     /* Text for people, to file descriptor 2. */
     void (*message)(const char *text, size_t bytes);
+
+    /* --- watches on pages, os_watch.c --- */
+
+    /* A descriptor of userfaultfd for accesses in user mode. *unpopulated: pages that are not there
+     * can be write-protected as they are. -1: refused. */
+    int (*watch_open)(bool *unpopulated);
+    /* Tell of accesses to missing pages, of writes to protected ones, or both; to part of one
+     * private anonymous mapping. 0, or -1. */
+    int (*watch_register)(int descriptor, void *start, size_t bytes, bool missing, bool write);
+    /* No more of that; no page is protected, and all who wait go on. 0, or -1. */
+    int (*watch_unregister)(int descriptor, void *start, size_t bytes);
+    /* Waits for an access. 1; or 0: `bell` rings; or -1: an error that will stay. */
+    int (*watch_next)(int descriptor, int bell, struct owl_os_fault *fault);
+    /* Puts a copy of `from` in place of missing pages, write-protected or not, and lets those who
+     * wait for them go on. 0; or -1: EEXIST: a page is there. */
+    int (*watch_copy)(int descriptor, void *to, const void *from, size_t bytes, bool protect);
+    /* As watch_copy, with zeros, unprotected. */
+    int (*watch_zero)(int descriptor, void *start, size_t bytes);
+    /* Protects pages from writes; or ends that and lets those who wait go on. 0, or -1. */
+    int (*watch_protect)(int descriptor, void *start, size_t bytes, bool protect);
+    /* Lets those who wait for the pages go on, to try again. */
+    void (*watch_wake)(int descriptor, void *start, size_t bytes);
+    /* A bell: a descriptor that is silent until rung, and then rings for ever. -1: none. */
+    int (*bell_make)(void);
+    void (*bell_ring)(int bell);
+    void (*close)(int descriptor);
+
+    /* Makes pages readable, or not even that, or writable too. 0, or -1. */
+    int (*protect)(void *start, size_t bytes, bool read, bool write);
+    /* Reads every page, so that pages that are not there show zeros. 0, or -1. */
+    int (*populate_read)(void *start, size_t bytes);
+    /* Pages that were moved out of watched ones, after each move: they become one mapping with
+     * their neighbours of which the same was said, as they were before. */
+    void (*join)(void *start, size_t bytes);
+    /* A child of fork does not have these pages. 0, or -1. */
+    int (*no_fork)(void *start, size_t bytes);
+    /* From now on `fault` is called, in the thread concerned, with accesses that mappings forbid.
+     * It says whether to try again; if not, the handler of SIGSEGV that was there before gets it.
+     * 0, or -1. */
+    int (*catch)(bool (*fault)(uintptr_t address, bool write));
+    /* Whether the mapping at an address, if there is one, permits an access. Takes as long as a
+     * look at each mapping. */
+    bool (*permits)(uintptr_t address, bool write);
+    /* No signals to this thread until the mask is restored. */
+    void (*signals_block)(sigset_t *mask);
+    void (*signals_restore)(const sigset_t *mask);
+    /* Starts a thread that gets no signals: 0, or -1. What the calling thread is called. Waits for
+     * the end of one. */
+    int (*thread_start)(pthread_t *thread, void *(*body)(void *));
+    void (*thread_name)(const char *name);
+    void (*thread_join)(pthread_t thread);
+    /* Before and after each fork, and in each child, from now on. 0, or -1. */
+    int (*at_fork)(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+    /* Wake all sleepers of word. */
+    void (*wake_all)(owl_u32 *word);
 };
 
 extern struct owl_os owl_os;

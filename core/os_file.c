@@ -14,7 +14,7 @@
 
 /* The descriptor is parked high: few programs look there, and those that hand out low numbers by
  * counting find them where they expect them. */
-static int park(int descriptor)
+int os_file_park(int descriptor)
 {
     struct rlimit r;
     if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur <= 64)
@@ -51,7 +51,7 @@ int os_file_make(struct owl_file *file, size_t bytes)
         errno = saved;
         return -1;
     }
-    file->descriptor = park(descriptor);
+    file->descriptor = os_file_park(descriptor);
     file->device = status.st_dev;
     file->inode = status.st_ino;
     return 0;

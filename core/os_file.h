@@ -15,6 +15,8 @@ void os_file_close(struct owl_file *file);
 int os_punch(void *start, size_t bytes);
 int os_changed(const void *start, size_t pages, uint8_t *changed);
 bool os_strict_overcommit(void);
+/* A high number for a descriptor, or the same. */
+int os_file_park(int descriptor);
 size_t os_mapping_limit(void);
 size_t os_mapping_count(void);
 

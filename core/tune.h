@@ -114,6 +114,11 @@
 /* How often a lock is tried before its waiter sleeps. */
 #define OWL_LOCK_SPINS 100
 
+/* So many watches on pages at once, and so many threads that call their handlers: so deep handlers
+ * may touch watched pages. */
+#define OWL_WATCHES 256
+#define OWL_WATCH_THREADS 16
+
 static_assert(OWL_GRANULE_SHIFT >= 16 && OWL_GRANULE_SHIFT <= 21, "granule: 64 KiB to 2 MiB");
 static_assert(OWL_SMALL_MAX_SHIFT > 8 && OWL_SMALL_MAX_SHIFT <= OWL_GRANULE_SHIFT,
               "a class is at least 257 bytes and at most a granule at the top");
@@ -135,5 +140,6 @@ static_assert(OWL_REMOTE_OWNERS_SHIFT >= 1 && OWL_REMOTE_OWNERS_SHIFT <= 8, "rem
 static_assert(OWL_REMOTE_BYTES <= UINT32_MAX - OWL_SMALL_MAX, "their bytes are counted in 32 bits");
 static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");
 static_assert(OWL_COMMIT_STEP % OWL_GRANULE == 0, "steps of whole granules");
+static_assert(OWL_WATCH_THREADS >= 1, "somebody serves");
 
 #endif
