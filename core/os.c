@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #define _GNU_SOURCE /* mremap */
 #include "os_file.h"
+#include "os_pagefile.h"
 #include "os_pages.h"
 #include "os_watch.h"
 
@@ -206,6 +207,11 @@ struct owl_os owl_os = {
     .thread_join = os_thread_join,
     .at_fork = os_at_fork,
     .wake_all = os_wake_all,
+
+    .pagefile_open = os_pagefile_open,
+    .pagefile_read = os_pagefile_read,
+    .pagefile_write = os_pagefile_write,
+    .pagefile_flush = os_pagefile_flush,
 };
 
 void owl_os_init(void)

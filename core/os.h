@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "atomic.h"
 
@@ -29,6 +30,9 @@ struct owl_piece {
     void *start;
     size_t bytes;
 };
+
+/* From so many places at most the pages of one write come. */
+#define OWL_PAGEFILE_PLACES 64
 
 /* An access that userfaultfd tells of. */
 struct owl_os_fault {
@@ -165,6 +169,20 @@ struct owl_os {
     int (*at_fork)(void (*prepare)(void), void (*parent)(void), void (*child)(void));
     /* Wake all sleepers of word. */
     void (*wake_all)(owl_u32 *word);
+
+    /* --- files of pages, os_pagefile.c --- */
+
+    /* Opens or makes a file, which no one else may have open this way; NULL: one without a name, in
+     * the directory TMPDIR or else /var/tmp. 0, or -1; EBUSY: somebody has. */
+    int (*pagefile_open)(struct owl_file *file, const char *path);
+    /* Reads one run of bytes; zeros beyond the file's end. 0, or -1. */
+    int (*pagefile_read)(const struct owl_file *file, void *to, size_t bytes, size_t offset);
+    /* Writes a run of bytes from up to OWL_PAGEFILE_PLACES places. 0; or -1: some may be written.
+     * EFBIG, without a signal, past RLIMIT_FSIZE. */
+    int (*pagefile_write)(const struct owl_file *file, const struct iovec *from, int count,
+                       size_t offset);
+    /* What was written outlives the machine. 0, or -1. */
+    int (*pagefile_flush)(const struct owl_file *file);
 };
 
 extern struct owl_os owl_os;

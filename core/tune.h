@@ -119,6 +119,19 @@
 #define OWL_WATCHES 256
 #define OWL_WATCH_THREADS 16
 
+/* A page file brings in, sets aside and writes back at most so many pages at a time. Of its budget
+ * one part in so many is set aside: a page that is touched there stays, the others leave in the order
+ * in which they came. */
+#define OWL_PAGEFILE_BATCH 64
+#define OWL_PAGEFILE_ASIDE_SHARE 4
+
+/* A budget has at least so many pages: an instruction can touch several, which have to be there at
+ * once. */
+#define OWL_PAGEFILE_LEAST 16
+
+/* How often a page that is to be written is tried to be protected, if that is refused. */
+#define OWL_PAGEFILE_TRIES 1000
+
 static_assert(OWL_GRANULE_SHIFT >= 16 && OWL_GRANULE_SHIFT <= 21, "granule: 64 KiB to 2 MiB");
 static_assert(OWL_SMALL_MAX_SHIFT > 8 && OWL_SMALL_MAX_SHIFT <= OWL_GRANULE_SHIFT,
               "a class is at least 257 bytes and at most a granule at the top");
@@ -140,6 +153,6 @@ static_assert(OWL_REMOTE_OWNERS_SHIFT >= 1 && OWL_REMOTE_OWNERS_SHIFT <= 8, "rem
 static_assert(OWL_REMOTE_BYTES <= UINT32_MAX - OWL_SMALL_MAX, "their bytes are counted in 32 bits");
 static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");
 static_assert(OWL_COMMIT_STEP % OWL_GRANULE == 0, "steps of whole granules");
-static_assert(OWL_WATCH_THREADS >= 1, "somebody serves");
+static_assert(OWL_WATCH_THREADS >= 1 && OWL_PAGEFILE_LEAST >= 16, "accesses come to an end");
 
 #endif

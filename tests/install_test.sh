@@ -36,7 +36,7 @@ files_exist() {
     for file in lib/libowl.so lib/libowl.a lib/pkgconfig/owl.pc \
         include/owl/owl.h include/owl/option.h include/owl/stats.h \
         include/owl/pages.h \
-        include/owl/watch.h \
+        include/owl/watch.h include/owl/pagefile.h \
         bin/owl-memtest bin/owl-record lib/owl/libowl-record.so share/owl/tcl-server.trace \
         bin/owl-pages-bench share/man/man1/owl-pages-bench.1 \
         share/man/man1/owl-memtest.1 share/man/man1/owl-record.1; do
