@@ -111,6 +111,26 @@
 /* Past that bound, so much of it is purged besides what is too much: the bound divided by this. */
 #define OWL_DIRTY_SLACK 8
 
+/* Arrays. A reserve of at least so many bytes has addresses of its own: at most so many, and under
+ * RLIMIT_AS at most this share of the limit. They are made accessible in steps of at least so many. */
+#define OWL_ARRAY_SPACE_MIN ((size_t)1 << 20)
+#define OWL_ARRAY_SPACE_MAX ((size_t)1 << 46)
+#define OWL_ARRAY_LIMIT_SHARE 8
+#define OWL_ARRAY_COMMIT_STEP ((size_t)1 << 20)
+
+/* An array that grows is opened by a share of its elements at once, within these bounds; from so
+ * many bytes on its pages are populated. */
+#define OWL_ARRAY_OPEN_SHARE 16
+#define OWL_ARRAY_OPEN_MIN ((size_t)64 << 10)
+#define OWL_ARRAY_OPEN_MAX ((size_t)512 << 10)
+#define OWL_ARRAY_POPULATE_MIN ((size_t)1 << 20)
+
+/* What a block of an array grows by, at least; what may be free at the front beside as much as
+ * there are elements; and from how many bytes on a block is shared when it is copied. */
+#define OWL_ARRAY_BLOCK_MORE ((size_t)64)
+#define OWL_ARRAY_KEEP ((size_t)1 << 20)
+#define OWL_ARRAY_DUP_MIN ((size_t)64 << 10)
+
 /* How often a lock is tried before its waiter sleeps. */
 #define OWL_LOCK_SPINS 100
 
@@ -154,5 +174,9 @@ static_assert(OWL_REMOTE_BYTES <= UINT32_MAX - OWL_SMALL_MAX, "their bytes are c
 static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");
 static_assert(OWL_COMMIT_STEP % OWL_GRANULE == 0, "steps of whole granules");
 static_assert(OWL_WATCH_THREADS >= 1 && OWL_PAGEFILE_LEAST >= 16, "accesses come to an end");
+static_assert(OWL_ARRAY_SPACE_MAX <= (size_t)1 << 46, "half of the addresses of a process");
+static_assert(OWL_ARRAY_OPEN_MIN % OWL_GRANULE == 0 && OWL_ARRAY_OPEN_MAX >= OWL_ARRAY_OPEN_MIN &&
+                  OWL_ARRAY_OPEN_MAX % OWL_GRANULE == 0 && OWL_ARRAY_COMMIT_STEP % OWL_GRANULE == 0,
+              "steps of whole pages, whatever these are");
 
 #endif

@@ -37,6 +37,7 @@ files_exist() {
         include/owl/owl.h include/owl/option.h include/owl/stats.h \
         include/owl/pages.h \
         include/owl/watch.h include/owl/pagefile.h \
+        include/owl/array.h include/owl/array.hpp \
         bin/owl-memtest bin/owl-record lib/owl/libowl-record.so share/owl/tcl-server.trace \
         bin/owl-pages-bench share/man/man1/owl-pages-bench.1 \
         share/man/man1/owl-memtest.1 share/man/man1/owl-record.1; do
@@ -75,7 +76,7 @@ NAMES
 declared() {
     for header in "$root"/include/owl/*.h; do
         $cc -E -P -I"$root/include" "$header"
-    done | tr '\n' ' ' | sed 's/__attribute__ *((/\n/g; s/;/;\n/g' |
+    done | tr '\n' ' ' | sed 's/__attribute__ *((/\n/g; s/;/;\n/g' | grep -v '^ *typedef' |
         grep -oE '(^|[^A-Za-z0-9_])owl_[a-z0-9_]+ *\([^()]*' |
         grep -oE 'owl_[a-z0-9_]+ *\(' | tr -d ' ('
 }
@@ -267,7 +268,7 @@ static() {
 
 # strict_headers: each header stands alone, and asks for nothing that a strict compiler refuses.
 strict_headers() {
-    for header in owl option stats; do
+    for header in owl option stats array; do
         echo "#include <owl/$header.h>" >"$tap_dir/header.c"
         # shellcheck disable=SC2046
         $cc -std=c99 -pedantic-errors -Wall -Wextra -Wundef -Wstrict-prototypes -Werror \

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* array_bench_options: what the user of owl-array-bench asked for. */
+#ifndef OWL_STRESS_ARRAY_BENCH_OPTIONS_H
+#define OWL_STRESS_ARRAY_BENCH_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct array_bench_options {
+    uint64_t bytes;         /* of all elements; a multiple of 8 */
+    uint64_t rounds;
+    double timeout;         /* seconds that one run may take */
+    const char *contenders; /* names with commas between them; NULL: all that are here */
+    const char *csv;        /* NULL: none; "-": standard output */
+    bool demo;
+    bool bytes_given;
+};
+
+/* 0: go on; otherwise *status is what to exit with: the answer, or the error, has been printed. */
+int array_bench_options(int argc, char **argv, struct array_bench_options *o, int *status);
+
+#endif
