@@ -19,6 +19,8 @@
 #ifndef OWL_CORE_LOCK_H
 #define OWL_CORE_LOCK_H
 
+#include <stdbool.h>
+
 #include "atomic.h"
 
 enum { OWL_LOCK_FREE = 0, OWL_LOCK_HELD = 1, OWL_LOCK_AWAITED = 2 };
@@ -41,6 +43,12 @@ static inline void owl_unlock(struct owl_lock *l)
 {
     if (owl_u32_swap(&l->state, OWL_LOCK_FREE) == OWL_LOCK_AWAITED)
         owl_lock_wake(l);
+}
+
+/* Whether somebody sleeps until the lock, which is held, is free; or did. */
+static inline bool owl_lock_is_awaited(const struct owl_lock *l)
+{
+    return owl_u32_load_relaxed(&l->state) == OWL_LOCK_AWAITED;
 }
 
 /* In the child of a fork: whoever slept for this lock is not here. */

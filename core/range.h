@@ -81,6 +81,7 @@ struct owl_span {
     uint8_t free;                     /* enum owl_free */
     uint8_t remapped;                 /* pages of the span are mapped in other ways than the range's
                                        * are; until they are reset, which a purge does */
+    uint8_t swept;                    /* slab: nothing came home since its free pages were purged */
     uint8_t shared;                   /* large: processes share it, and a fork leaves it as it is */
     uint8_t whole;                    /* large: its granules show all of the store, one by one */
     uint32_t users;                   /* store: blocks that show it */

@@ -88,6 +88,7 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
         bits[c->blocks / 64] = ((uint64_t)1 << c->blocks % 64) - 1;
     s->free_blocks = c->blocks;
     s->first_word = 0;
+    s->swept = zero;
     set_owner(s, owner_word(me));
     list_add(&me->with_free[class], s);
     me->slabs++;
@@ -201,6 +202,7 @@ static bool give_one(struct owl_owner *o, struct owl_span *s, struct owl_block *
     if (bits[word] & bit)
         return false;
     bits[word] |= bit;
+    s->swept = 0;
     if (word < s->first_word)
         s->first_word = word;
     if (s->free_blocks++ == 0) {

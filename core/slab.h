@@ -59,6 +59,10 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
  * blocks at home goes to the pool. Keeps errno. Any thread; no lock may be held. */
 void owl_slab_give(struct owl_block **blocks, size_t n);
 
+/* Gives back the system's pages of an owner's slabs in which all blocks are at home. Bytes, which
+ * may not all have been resident. Any thread. */
+size_t owl_slab_purge(struct owl_owner *o);
+
 /* Leaves all slabs to the orphans. The owner's own thread, when it ends. */
 void owl_slab_abandon(struct owl_owner *me);
 
