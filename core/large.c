@@ -78,19 +78,16 @@ void *owl_large_alloc(size_t bytes, size_t alignment, bool zero)
     return p;
 }
 
+/* A fork must find a run of a file a block, or free: hence the lock. */
 void owl_large_free(struct owl_span *s)
 {
     struct owl_span *store = s->store;
+    bool locked = owl_large_lock(s);
     s->kind = OWL_KIND_NONE;
-    if (!owl_is_view(s)) {
-        owl_pool_give(s, s->granules);
-        return;
-    }
-    owl_memfd_lock();
-    owl_memfd_give(s, s->granules);
+    owl_large_give(s, s->granules, owl_is_view(s));
     if (store != NULL)
         owl_memfd_drop(store);
-    owl_memfd_unlock();
+    owl_large_unlock(locked);
 }
 
 /* What private pages have left where they were: zeroes, unless they show a store, or did; and

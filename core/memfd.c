@@ -126,9 +126,10 @@ bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset)
     return in_a_row(s, granules) == granules;
 }
 
+/* Also asked without the lock: what is not live will never be again. */
 bool owl_memfd_is_live(const struct owl_span *s)
 {
-    return owl_ranges[s->range].backing == OWL_MEMFD;
+    return owl_u32_load_relaxed(&owl_ranges[s->range].live) != 0;
 }
 
 void owl_memfd_give(struct owl_span *s, size_t granules)
@@ -195,6 +196,7 @@ static void freeze_range(struct owl_range *r)
         i += taken ? s->granules : 1;
     }
     owl_os.file_close(&r->file);
+    owl_u32_store_relaxed(&r->live, 0);
 }
 
 void owl_memfd_fork_prepare(void)

@@ -84,6 +84,7 @@ int owl_range_add(enum owl_backing backing, size_t least)
     r->reserved = reservation_bytes(granules);
     r->granules = granules;
     r->backing = backing;
+    owl_u32_store_relaxed(&r->live, backing == OWL_MEMFD);
     r->map = (struct owl_span *)p;
     r->bits = (uint64_t *)(p + map_bytes(granules));
     r->base = base_of(p, granules);

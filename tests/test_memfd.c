@@ -261,6 +261,31 @@ static void fork_is_of_one_moment(void)
     }
 }
 
+static void *free_it(void *p)
+{
+    owl_free(p);
+    return NULL;
+}
+
+/* A fork that comes while a block is on its way to the pool: the granules are private afterwards,
+ * so a purge makes them read as zero. */
+static void fork_while_a_block_is_freed(void)
+{
+    pthread_t thread;
+    set_up();
+    char *p = filled(MIB, 1);
+    owl_pool_fork_prepare(); /* the thread waits for the pool */
+    check(pthread_create(&thread, NULL, free_it, p) == 0);
+    usleep(100000);
+    owl_pool_fork_parent();
+    owl_memfd_fork_prepare();
+    owl_memfd_fork_parent();
+    pthread_join(thread, NULL);
+    owl_trim(0);
+    check(holds(p, MIB, 0));
+    check(owl_stats_heap_is_valid());
+}
+
 static void auto_turns_private_with_a_fork(void)
 {
     set_up();
@@ -419,6 +444,7 @@ int main(void)
         child_test(fresh_memory_of_a_file_is_zero),
         child_test(fork_copies),
         child_test(fork_is_of_one_moment),
+        child_test(fork_while_a_block_is_freed),
         child_test(auto_turns_private_with_a_fork),
         child_test(shared_blocks_stay_shared),
         child_test(without_descriptors),
