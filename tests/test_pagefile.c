@@ -191,6 +191,49 @@ static void threads_lose_nothing(void)
     owl_pagefile_destroy(file);
 }
 
+static atomic_bool may_come;
+
+static int no_copy(int descriptor, void *to, const void *from, size_t bytes, bool protect)
+{
+    if (may_come)
+        return real.watch_copy(descriptor, to, from, bytes, protect);
+    errno = ENOMEM;
+    return -1;
+}
+
+static void *write_one(void *nothing)
+{
+    *word(3) = 33;
+    return nothing;
+}
+
+static void *let_come(void *nothing)
+{
+    usleep(50000);
+    may_come = true;
+    return nothing;
+}
+
+/* A page that is on its way into place is neither here nor there, but not forgotten by a sync. */
+static void a_sync_waits_for_pages_on_their_way(void)
+{
+    pthread_t writer, other;
+    open_range(NULL);
+    if (by != OWL_WATCH_USERFAULTFD)
+        return;
+    *word(5) = 55;
+    owl_os.watch_copy = no_copy;
+    check(pthread_create(&writer, NULL, write_one, NULL) == 0);
+    while (stats().dirty < 2 * page)
+        usleep(1000);
+    check(pthread_create(&other, NULL, let_come, NULL) == 0);
+    check(owl_pagefile_sync(file) == 0 && may_come && stats().writes >= 2);
+    pthread_join(writer, NULL);
+    pthread_join(other, NULL);
+    check(*word(3) == 33 && owl_pagefile_sync(file) == 0 && stats().dirty == 0);
+    owl_pagefile_destroy(file);
+}
+
 /* --- the second chance, and advice --- */
 
 /* One page is touched all the time and stays, while all others pass through. */
@@ -433,6 +476,7 @@ int main(void)
         watch_test(memory_stays_within_the_budget),
         watch_test(clean_pages_are_not_written),
         watch_test(threads_lose_nothing),
+        watch_test(a_sync_waits_for_pages_on_their_way),
         watch_test(a_page_in_use_stays),
         watch_test(advice_moves_pages),
         watch_test(named_files_keep_their_contents),

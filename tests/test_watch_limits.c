@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Watches where the system refuses something, and beside other things of a process. */
 #define _GNU_SOURCE /* mremap, in watching.h */
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/ioctl.h>
 
 #include "watching.h"
 
@@ -211,14 +213,16 @@ static void the_end_needs_memory(void)
     check(events == 2);
 }
 
+/* As a kernel that cannot protect pages that are not there: it is not asked to. */
 static int open_old(bool *unpopulated)
 {
-    int descriptor = real.watch_open(unpopulated);
+    struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP};
+    int descriptor = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | USER_MODE_ONLY);
+    check(descriptor >= 0 && ioctl(descriptor, UFFDIO_API, &api) == 0);
     *unpopulated = false;
     return descriptor;
 }
 
-/* A kernel that cannot protect pages that are not there. */
 static void writes_to_missing_pages_of_old_kernels(void)
 {
     char *p = new_pages(PAGES);

@@ -15,6 +15,8 @@
 #include "child.h"
 #include "os.h"
 
+enum { USER_MODE_ONLY = 1 }; /* a flag of userfaultfd(2) */
+
 static int by; /* the mechanism under test */
 static size_t page;
 
@@ -48,7 +50,6 @@ static inline bool pages_can_move(void)
 
 static inline bool userfaultfd_is_there(void)
 {
-    enum { USER_MODE_ONLY = 1 };
     int descriptor = (int)syscall(SYS_userfaultfd, O_CLOEXEC | USER_MODE_ONLY);
     if (descriptor >= 0)
         close(descriptor);
