@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * owl-soak: compare the memory that allocators keep, over a server's days and after patterns of use.
+ * owl-soak: compare the memory that allocators keep, over a server's days and after patterns of
+ * use.
  *
  * This process measures nothing. For each run it starts itself again (memtest_spawn) with the
  * allocator in place; that process does the work (soak_child) and sends back a record.

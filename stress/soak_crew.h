@@ -4,9 +4,9 @@
  * which live on though they are idle.
  *
  * One thread, the master, hands out jobs; while no job is under way no member calls the allocator
- * under test. A job may ask that its thread end: a new thread then takes the member's place and goes
- * on with the job, after it has seen the other's end. Nothing here allocates but what pthread_create
- * itself does.
+ * under test. A job may ask that its thread end: a new thread then takes the member's place and
+ * goes on with the job, after it has seen the other's end. Nothing here allocates but what
+ * pthread_create itself does.
  */
 #ifndef OWL_STRESS_SOAK_CREW_H
 #define OWL_STRESS_SOAK_CREW_H

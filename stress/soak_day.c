@@ -7,8 +7,8 @@
  * calls, and has the same blocks live at each sample. A step that is done early waits for its time,
  * and a step that takes longer delays the rest.
  *
- * Days go from 6:00 to 6:00. From 2:00 to 5:00 and from 13:00 to 14:00, once what was handed over is
- * freed, nobody calls the allocator.
+ * Days go from 6:00 to 6:00. From 2:00 to 5:00 and from 13:00 to 14:00, once what was handed over
+ * is freed, nobody calls the allocator.
  */
 #include "figures_latency.h"
 #include "soak_crew.h"

@@ -8,7 +8,7 @@
 
 #define MIB 1048576.0
 
-enum { FIRST = 18, CELL = 11, LIVE_CELL = 9, PHASE_CELL = 15 };
+enum { FIRST = 18, CELL = 11, LIVE_CELL = 9, PHASE_CELL = 16, RATIO_LEAST = 1 << 16 };
 
 static bool takes_part(const struct soak_results *r, unsigned allocator)
 {
@@ -115,11 +115,11 @@ static void put_idle_ends(FILE *out, const struct soak_results *r, const struct 
     }
 }
 
-/* Resident MiB, and how many times what is live; of less than a MiB that would say nothing. */
+/* Resident MiB, and how many times what is live. Of very little that would say nothing. */
 static void put_resident(FILE *out, double rss, uint64_t live)
 {
     put_number(out, LIVE_CELL, 1, rss / MIB);
-    put_number(out, PHASE_CELL - LIVE_CELL, 2, (double)live >= MIB ? rss / (double)live : NAN);
+    put_number(out, PHASE_CELL - LIVE_CELL, 2, live >= RATIO_LEAST ? rss / (double)live : NAN);
 }
 
 static void put_pattern(FILE *out, const struct soak_results *r, unsigned workload,

@@ -2,7 +2,7 @@
 /*
  * soak_sessions: a hash table of sessions, as a connection thread keeps it.
  *
- *   buckets -> session -> session -> NULL       one block of pointers, doubled and halved by realloc
+ *   buckets -> session -> session -> NULL   one block of pointers, doubled and halved by realloc
  *                |            `- values          a block each; a session has up to SESSION_VALUES
  *                `- values
  *

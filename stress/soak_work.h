@@ -50,7 +50,8 @@ double soak_now(void);
 /* Adds what this thread has counted to the total of live bytes. */
 void soak_publish(void);
 
-/* A new block, one byte written in each page and the last one. Ends the process if there is none. */
+/* A new block, with a byte written in each page and the last one. Ends the process if there is
+ * none. */
 struct soak_block soak_new(size_t size);
 
 /* The same block with another size. What is added is written to like a new one. */
