@@ -40,6 +40,7 @@ files_exist() {
         include/owl/array.h include/owl/array.hpp \
         bin/owl-memtest bin/owl-record lib/owl/libowl-record.so share/owl/tcl-server.trace \
         bin/owl-pages-bench share/man/man1/owl-pages-bench.1 \
+        bin/owl-soak share/man/man1/owl-soak.1 \
         share/man/man1/owl-memtest.1 share/man/man1/owl-record.1; do
         [ -s "$root/$file" ] || {
             echo "no $file"

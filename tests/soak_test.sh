@@ -209,10 +209,10 @@ calls_of() {
 # A thread that is born, allocates, and ends costs what the C library itself asks of the system
 # (about 12 calls), and not a call for every slab.
 calls_per_thread() {
-    few=$(calls_of 0.04) && many=$(calls_of 0.12) || {
+    if ! few=$(calls_of 0.04) || ! many=$(calls_of 0.12); then
         cat out err
         return 1
-    }
+    fi
     echo "system calls: $few with 400 threads, $many with 1200"
     awk -v few="$few" -v many="$many" 'BEGIN {
         each = (many - few) / 800
