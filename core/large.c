@@ -100,25 +100,27 @@ static void give_left_behind(struct owl_span *s)
         owl_pool_give_clean(s, s->granules);
 }
 
-/* Private pages, and those that show a store, go to private memory. */
+/* Private pages, and those that show a store, go to private memory. That is given back if they
+ * cannot. */
 static int move_private(struct owl_span *s, struct owl_span *t, size_t before)
 {
     size_t bytes = s->granules << OWL_GRANULE_SHIFT;
-    if (owl_remap_move(owl_granule_at(s, 0), owl_granule_at(t, before), bytes) != 0)
-        return -1;
     t->remapped = 1;
+    if (owl_remap_move(owl_granule_at(s, 0), owl_granule_at(t, before), bytes) != 0) {
+        owl_pool_give(t, t->granules);
+        return -1;
+    }
     give_left_behind(s);
     return 0;
 }
 
-/* Pages of a file change places with those of the new run. */
+/* Pages of a file change places with those of the new run, which is given back if they cannot. */
 static int move_file(struct owl_span *s, struct owl_span *t, size_t before)
 {
-    size_t bytes = s->granules << OWL_GRANULE_SHIFT;
-    void *from = owl_granule_at(s, 0);
-    if (owl_remap_exchange(from, owl_granule_at(t, before), bytes, true) != 0)
+    if (t->range != s->range || owl_memfd_exchange(s, t + before, s->granules) != 0) {
+        owl_pool_give_clean(t, t->granules);
         return -1;
-    owl_memfd_exchanged(s, t + before, s->granules);
+    }
     owl_pool_give_clean(s, s->granules);
     return 0;
 }
@@ -167,7 +169,6 @@ static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t gr
     s->kind = OWL_KIND_NONE;
     if ((file ? move_file(s, t, before) : move_private(s, t, before)) != 0) {
         s->kind = OWL_KIND_LARGE;
-        owl_pool_give_clean(t, granules);
         return NULL;
     }
     owl_large_begin(t, was.bytes);

@@ -53,19 +53,14 @@ static struct owl_span *store_by_exchange(struct owl_span *s)
     struct owl_span *store = begin_store(owl_memfd_take_clean(s->granules, OWL_TABLE_ORDER));
     if (store == NULL)
         return NULL;
-    void *a = owl_granule_at(s, 0);
-    void *b = owl_granule_at(store, 0);
-    bool exchanged = store->range == s->range && owl_remap_exchange(a, b, span_bytes(s), true) == 0;
-    if (exchanged)
-        owl_memfd_exchanged(s, store, s->granules);
+    bool exchanged =
+        store->range == s->range && owl_memfd_exchange(s, store, s->granules) == 0;
     if (exchanged && show(s, store, false) == 0)
         return store;
     if (exchanged) {
         owl_memfd_restore(s, s->granules);
-        if (owl_remap_exchange(a, b, span_bytes(s), true) == 0)
-            owl_memfd_exchanged(s, store, s->granules);
-        else
-            memcpy(a, b, span_bytes(s));
+        if (owl_memfd_exchange(s, store, s->granules) != 0)
+            memcpy(owl_granule_at(s, 0), owl_granule_at(store, 0), span_bytes(s));
     }
     owl_memfd_drop(store);
     return NULL;

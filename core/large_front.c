@@ -106,19 +106,15 @@ size_t owl_large_swap(struct owl_span *s, void *p, struct owl_span *t, void *q, 
     if (bytes < OWL_MOVE_MIN)
         return 0;
     if (!is_file(s)) {
-        if (owl_remap_exchange(p, q, bytes, false) != 0)
-            return 0;
         if (s != NULL)
             s->remapped = 1;
         if (t != NULL)
             t->remapped = 1;
-        return bytes;
+        return owl_remap_exchange(p, q, bytes, false) == 0 ? bytes : 0;
     }
     owl_memfd_lock();
     bool live = is_file(s) && is_file(t) && s->range == t->range;
-    if (live && owl_remap_exchange(p, q, bytes, true) == 0)
-        owl_memfd_exchanged(s, t, bytes >> OWL_GRANULE_SHIFT);
-    else
+    if (!live || owl_memfd_exchange(s, t, bytes >> OWL_GRANULE_SHIFT) != 0)
         bytes = 0;
     owl_memfd_unlock();
     return bytes;

@@ -3,9 +3,11 @@
 
 #include <string.h>
 
+#include "check.h"
 #include "lock.h"
 #include "option.h"
 #include "pool.h"
+#include "remap.h"
 
 static struct {
     struct owl_lock lock;
@@ -110,7 +112,7 @@ int owl_memfd_restore(struct owl_span *s, size_t granules)
     return owl_memfd_map(s, granules << OWL_GRANULE_SHIFT, (void *)owl_span_address(s), true);
 }
 
-void owl_memfd_exchanged(struct owl_span *a, struct owl_span *b, size_t granules)
+static void note_exchange(struct owl_span *a, struct owl_span *b, size_t granules)
 {
     int64_t apart = b - a;
     for (size_t i = 0; i < granules; i++) {
@@ -118,6 +120,22 @@ void owl_memfd_exchanged(struct owl_span *a, struct owl_span *b, size_t granules
         a[i].shift = b[i].shift + apart;
         b[i].shift = shift - apart;
     }
+}
+
+int owl_memfd_exchange(struct owl_span *a, struct owl_span *b, size_t granules)
+{
+    size_t bytes = granules << OWL_GRANULE_SHIFT;
+    b->range = a->range;
+    void *at = (void *)owl_span_address(a);
+    int result = owl_remap_exchange(at, (void *)owl_span_address(b), bytes, true);
+    if (result == 0) {
+        note_exchange(a, b, granules);
+        return 0;
+    }
+    if (result == OWL_REMAP_TORN &&
+        (owl_memfd_restore(a, granules) != 0 || owl_memfd_restore(b, granules) != 0))
+        owl_report(OWL_FAULT_REMAP, at, bytes);
+    return -1;
 }
 
 bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset)
@@ -171,6 +189,7 @@ static int copy_out(struct owl_span *s)
     memcpy(copy, at, bytes);
     if (owl_os.carry(copy, at, bytes) == 0)
         return 0;
+    memcpy(at, copy, bytes); /* which may be fresh memory by now */
     owl_os.unmap(copy, bytes);
     return -1;
 }

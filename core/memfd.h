@@ -67,8 +67,8 @@ int owl_memfd_restore(struct owl_span *s, size_t granules);
  * the system refuses they are out of use from then on: addresses, but no memory. */
 void owl_memfd_give(struct owl_span *s, size_t granules);
 
-/* Notes that the pages of two runs of granules were exchanged. */
-void owl_memfd_exchanged(struct owl_span *a, struct owl_span *b, size_t granules);
+/* Exchanges the pages of two runs of granules of one range. 0; or -1: unchanged. */
+int owl_memfd_exchange(struct owl_span *a, struct owl_span *b, size_t granules);
 
 /* Where in its file the bytes of a run begin, if they lie there in a row; else false. */
 bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset);

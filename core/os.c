@@ -54,16 +54,55 @@ static int os_unmap(void *start, size_t bytes)
     return munmap(start, bytes);
 }
 
+/* Whether there is one mapping: asked by letting it grow where it is, which the kernel refuses with
+ * EFAULT if there are several, before it looks at anything else. */
+static bool is_in_one(void *start, size_t bytes)
+{
+    void *grown = mremap(start, bytes, bytes + owl_os.page, 0);
+    if (grown == MAP_FAILED)
+        return errno != EFAULT;
+    munmap((char *)start + bytes, owl_os.page);
+    return true;
+}
+
+static size_t os_piece(void *start, size_t bytes)
+{
+    size_t one = 0, several = bytes;
+    if (is_in_one(start, bytes))
+        return bytes;
+    while (several - one > owl_os.page) {
+        size_t middle = one + ((several - one) / 2 & ~(owl_os.page - 1));
+        if (is_in_one(start, middle))
+            one = middle;
+        else
+            several = middle;
+    }
+    return one;
+}
+
+/* A move that is refused may have unmapped what was there. */
+static int move_pages(void *from, void *to, size_t bytes, int flags)
+{
+    if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | flags, to) != MAP_FAILED)
+        return 0;
+    int saved = errno;
+    int unless_mapped = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE;
+    void *fresh = mmap(to, bytes, PROT_READ | PROT_WRITE, unless_mapped, -1, 0);
+    if (fresh != MAP_FAILED && fresh != to)
+        munmap(fresh, bytes); /* a kernel that does not know the flag */
+    errno = saved;
+    return -1;
+}
+
 /* MREMAP_DONTUNMAP: no other thread's mapping can come between, as it could into a hole. */
 static int os_move(void *from, void *to, size_t bytes)
 {
-    int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
-    return mremap(from, bytes, bytes, flags, to) == MAP_FAILED ? -1 : 0;
+    return move_pages(from, to, bytes, MREMAP_DONTUNMAP);
 }
 
 static int os_carry(void *from, void *to, size_t bytes)
 {
-    return mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED ? -1 : 0;
+    return move_pages(from, to, bytes, 0);
 }
 
 static int os_reset(void *start, size_t bytes)
@@ -159,6 +198,7 @@ struct owl_os owl_os = {
     .map = os_map,
     .remap = os_remap,
     .unmap = os_unmap,
+    .piece = os_piece,
     .move = os_move,
     .carry = os_carry,
     .reset = os_reset,

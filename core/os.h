@@ -56,10 +56,12 @@ struct owl_os {
     /* End a reservation or mapping, whole or in part. 0, or -1: unchanged. */
     int (*unmap)(void *start, size_t bytes);
 
-    /* Moves pages to other addresses, in place of what is mapped there. What is left behind is
-     * still mapped: private memory reads as zero, a file shows the same bytes at both places. 0,
-     * or -1: unchanged; EFAULT: the kernel (before 6.17) cannot move what are several mappings
-     * to it. */
+    /* How many of the bytes lie in the mapping that the first of them lies in. */
+    size_t (*piece)(void *start, size_t bytes);
+    /* Moves pages of one mapping to other addresses, in place of what is mapped there. What is left
+     * behind is still mapped: private memory reads as zero, a file shows the same bytes at both
+     * places. 0; or -1: nothing has moved, but at `to` there may be fresh private memory now,
+     * because the kernel ends what is there before it looks whether it can move. */
     int (*move)(void *from, void *to, size_t bytes);
     /* As move, but at `from` nothing is mapped afterwards, and anybody's mapping may come there. */
     int (*carry)(void *from, void *to, size_t bytes);

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "check.h"
 #include "os.h"
 #include "tune.h"
 
@@ -50,27 +49,52 @@ bool owl_remap_may(void)
     return add_to_estimate();
 }
 
+/* Moves the mappings of a place one by one: only so is it known, after a refusal, how far that has
+ * come, and kernels before 6.17 refuse several at once. The bytes moved. */
+static size_t move_each(char *from, char *to, size_t bytes, int (*move)(void *, void *, size_t))
+{
+    size_t done = 0;
+    while (done < bytes) {
+        size_t piece = owl_os.piece(from + done, bytes - done);
+        if (done > 0)
+            owl_remap_may(); /* is counted at least */
+        if (piece == 0 || move(from + done, to + done, piece) != 0)
+            break;
+        done += piece;
+    }
+    return done;
+}
+
 int owl_remap_move(void *from, void *to, size_t bytes)
 {
-    return owl_remap_may() ? owl_os.move(from, to, bytes) : -1;
-}
-
-/* The exchange stopped before its last step, or before the one before. What private memory has
- * aside is put where it belongs by copying; that of a file was only shown there. */
-static int finish_private(void *to, void *aside, size_t bytes, int result)
-{
-    memcpy(to, aside, bytes);
-    owl_os.unmap(aside, bytes);
-    return result;
-}
-
-static int undo_file(void *a, void *b, void *aside, size_t bytes, bool moved)
-{
-    if (!moved)
-        owl_os.unmap(aside, bytes);
-    else if (owl_os.carry(aside, b, bytes) != 0)
-        owl_report(OWL_FAULT_REMAP, a, bytes);
+    if (!owl_remap_may())
+        return -1;
+    size_t done = move_each(from, to, bytes, owl_os.move);
+    if (done == bytes)
+        return 0;
+    memcpy(from, to, done);
     return -1;
+}
+
+/* What private memory has aside is put where it belongs by copying; that of a file was only shown
+ * there. */
+static int end_exchange(void *a, void *b, char *aside, size_t bytes, size_t moved, bool file)
+{
+    size_t back = 0;
+    if (moved == bytes)
+        back = move_each(aside, a, bytes, owl_os.carry);
+    if (back == bytes)
+        return 0;
+    if (!file && moved == bytes) {
+        memcpy((char *)a + back, aside + back, bytes - back);
+    } else if (!file) {
+        memcpy(a, b, moved);
+        memcpy(b, aside, bytes);
+    }
+    owl_os.unmap(aside + back, bytes - back);
+    if (file)
+        return OWL_REMAP_TORN;
+    return moved == bytes ? 0 : -1;
 }
 
 int owl_remap_exchange(void *a, void *b, size_t bytes, bool file)
@@ -80,14 +104,13 @@ int owl_remap_exchange(void *a, void *b, size_t bytes, bool file)
     void *aside = owl_os.reserve(bytes);
     if (aside == NULL)
         return -1;
-    if (owl_os.move(b, aside, bytes) != 0) {
+    size_t moved = move_each(b, aside, bytes, owl_os.move);
+    if (moved < bytes) {
+        if (!file)
+            memcpy(b, aside, moved);
         owl_os.unmap(aside, bytes);
         return -1;
     }
-    bool moved = owl_os.move(a, b, bytes) == 0;
-    if (moved && owl_os.carry(aside, a, bytes) == 0)
-        return 0;
-    if (file)
-        return undo_file(a, b, aside, bytes, moved);
-    return moved ? finish_private(a, aside, bytes, 0) : finish_private(b, aside, bytes, -1);
+    moved = move_each(a, b, bytes, owl_os.move);
+    return end_exchange(a, b, aside, bytes, moved, file);
 }

@@ -22,13 +22,15 @@
  * they are counted then. */
 bool owl_remap_may(void);
 
-/* Moves whole pages to addresses that nobody uses. What was there is gone; what stays behind is
- * mapped still, and no longer used. 0; or -1, unchanged: refused, or too many mappings. */
+/* Moves whole pages of private memory to addresses that nobody uses. What was there is gone; what
+ * stays behind is mapped still, and no longer used. 0; or -1: refused, or too many mappings; the
+ * pages have not moved, but at `to` there may be anything, mapped in any private way. */
 int owl_remap_move(void *from, void *to, size_t bytes);
 
 /*
  * Exchanges the pages of two places, both of which may be in use; `file`: they are shared pages of
- * a file. 0; or -1: unchanged.
+ * a file. 0; or -1: unchanged. OWL_REMAP_TORN, with `file` only: refused halfway, and either place
+ * may show pages of the other by now, or private memory; the caller maps the file anew.
  *
  *      a      b    aside
  *      A      B      -
@@ -38,6 +40,7 @@ int owl_remap_move(void *from, void *to, size_t bytes);
  *
  * A dot is what a move leaves: zeroes in private memory; of a file, the same bytes as before.
  */
+enum { OWL_REMAP_TORN = -2 };
 int owl_remap_exchange(void *a, void *b, size_t bytes, bool file);
 
 #endif

@@ -89,14 +89,21 @@ static inline int fault_unmap(void *start, size_t bytes)
     return fault_due(FAULT_UNMAP) ? -1 : faults.real.unmap(start, bytes);
 }
 
+/* A move that is refused may have put fresh memory where it was to go. */
 static inline int fault_move(void *from, void *to, size_t bytes)
 {
-    return fault_due(FAULT_MOVE) ? -1 : faults.real.move(from, to, bytes);
+    if (!fault_due(FAULT_MOVE))
+        return faults.real.move(from, to, bytes);
+    faults.real.reset(to, bytes);
+    return -1;
 }
 
 static inline int fault_carry(void *from, void *to, size_t bytes)
 {
-    return fault_due(FAULT_CARRY) ? -1 : faults.real.carry(from, to, bytes);
+    if (!fault_due(FAULT_CARRY))
+        return faults.real.carry(from, to, bytes);
+    faults.real.reset(to, bytes);
+    return -1;
 }
 
 static inline int fault_reset(void *start, size_t bytes)
