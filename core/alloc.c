@@ -40,9 +40,13 @@ static void *alloc_large(size_t size, size_t alignment, bool zero)
 {
     if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX)
         return out_of_memory();
+    int saved = errno;
     owl_cache_get(); /* the allocator must be set up */
     void *p = owl_large_alloc(size, alignment, zero);
-    return p != NULL ? p : out_of_memory();
+    if (p == NULL)
+        return out_of_memory();
+    errno = saved;
+    return p;
 }
 
 void *owl_malloc_slow(size_t size)

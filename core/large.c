@@ -228,7 +228,7 @@ void *owl_large_resize(struct owl_span *s, size_t bytes)
     size_t granules = owl_granules_for(owl_head(s) + bytes);
     if (granules > s->granules && bytes > OWL_SPAN_MAX)
         return move_out(s, bytes);
-    if (granules != s->granules && s->shared)
+    if (s->shared && (granules != s->granules || owl_is_ring(s)))
         return NULL;
     if (granules > s->granules && !grow_in_place(s, granules)) {
         s = owl_large_move(s, 0, granules);

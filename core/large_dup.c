@@ -35,12 +35,11 @@ static struct owl_span *new_store(size_t granules)
 }
 
 /* Lets a block show a store instead of what it showed. */
-static int show(struct owl_span *s, struct owl_span *store, bool shared)
+static int show(struct owl_span *s, struct owl_span *store)
 {
-    if (!owl_remap_may() || owl_memfd_map(store, span_bytes(s), owl_granule_at(s, 0), shared) != 0)
+    if (!owl_remap_may() || owl_memfd_map(store, span_bytes(s), owl_granule_at(s, 0), false) != 0)
         return -1;
     s->store = store;
-    s->shared = shared;
     s->remapped = 1;
     s->whole = 1;
     return 0;
@@ -55,7 +54,7 @@ static struct owl_span *store_by_exchange(struct owl_span *s)
         return NULL;
     bool exchanged =
         store->range == s->range && owl_memfd_exchange(s, store, s->granules) == 0;
-    if (exchanged && show(s, store, false) == 0)
+    if (exchanged && show(s, store) == 0)
         return store;
     if (exchanged) {
         owl_memfd_restore(s, s->granules);
@@ -88,14 +87,14 @@ static struct owl_span *new_store_in_a_row(size_t granules)
 
 /* The bytes of a block are copied to a new store in one piece: so the block shows either all of
  * it then, or what it showed before. */
-static struct owl_span *store_by_copy(struct owl_span *s, bool shared)
+static struct owl_span *store_by_copy(struct owl_span *s)
 {
     struct owl_span *old = s->store;
     struct owl_span *store = new_store_in_a_row(s->granules);
     if (store == NULL)
         return NULL;
     memcpy((char *)owl_granule_at(store, 0) + owl_head(s), (void *)s->start, s->bytes);
-    if (show(s, store, shared) != 0) {
+    if (show(s, store) != 0) {
         owl_memfd_drop(store);
         return NULL;
     }
@@ -139,7 +138,7 @@ static struct owl_span *store_of(struct owl_span *s)
         return s->store;
     if (s->store == NULL && owl_memfd_is_live(s))
         return store_by_exchange(s);
-    return store_by_copy(s, false);
+    return store_by_copy(s);
 }
 
 static void *dup_locked(struct owl_span *s)
@@ -153,7 +152,7 @@ static void *dup_locked(struct owl_span *s)
     owl_large_begin(d, s->bytes);
     d->start += owl_head(s);
     d->bytes = s->bytes;
-    if (show(d, store, false) != 0) {
+    if (show(d, store) != 0) {
         d->kind = OWL_KIND_NONE;
         owl_memfd_give(d, d->granules);
         return NULL;
@@ -173,21 +172,28 @@ void *owl_large_dup(struct owl_span *s)
 }
 
 /* A block of a file may be shared as it is; others get a store of their own, unless they have one
- * that is shared. */
+ * that is shared. They show it privately until there is a descriptor: a block that could not be
+ * exported is copied by a fork. */
 static int export_locked(struct owl_span *s, size_t *offset)
 {
+    bool as_is = s->store == NULL && owl_memfd_is_live(s);
+    if (!s->shared && !(as_is && owl_memfd_offset(s, s->granules, offset)) &&
+        store_by_copy(s) == NULL)
+        return -1;
     struct owl_span *shown = s->store != NULL ? s->store : s;
-    if (!s->shared) {
-        bool as_is = s->store == NULL && owl_memfd_is_live(s);
-        if (!as_is || !owl_memfd_offset(s, s->granules, offset))
-            shown = store_by_copy(s, true);
-        if (shown == NULL)
-            return -1;
-        s->shared = 1;
-    }
-    owl_memfd_offset(shown, s->granules, offset);
+    if (!owl_memfd_offset(shown, shown->granules, offset))
+        return -1;
     *offset += owl_head(s);
-    return owl_os.file_open(&owl_ranges[shown->range].file);
+    struct owl_file file = owl_ranges[shown->range].file;
+    file.descriptor = owl_os.file_open(&file);
+    if (file.descriptor < 0 || s->shared)
+        return file.descriptor;
+    if (shown != s && owl_memfd_map(shown, span_bytes(s), owl_granule_at(s, 0), true) != 0) {
+        owl_os.file_close(&file);
+        return -1;
+    }
+    s->shared = 1;
+    return file.descriptor;
 }
 
 int owl_large_export(struct owl_span *s, size_t *offset)
@@ -209,7 +215,9 @@ static bool show_twice(struct owl_span *s, struct owl_span *store, size_t bytes)
 
 static void *ring_locked(size_t bytes)
 {
-    struct owl_span *store = new_store(owl_granules_for(bytes));
+    struct owl_span *store = new_store_in_a_row(owl_granules_for(bytes));
+    if (store == NULL)
+        store = new_store(owl_granules_for(bytes));
     if (store == NULL)
         return NULL;
     struct owl_span *s = owl_pool_take_clean(OWL_PRIVATE, owl_granules_for(2 * bytes), 0);

@@ -65,13 +65,13 @@ void *owl_large_shrink_front(struct owl_span *s, size_t bytes)
 {
     size_t less = (owl_head(s) + bytes) >> OWL_GRANULE_SHIFT;
     uintptr_t start = s->start + bytes;
+    if (s->shared && (less > 0 || owl_is_ring(s)))
+        return NULL;
     if (less == 0) {
         s->start = start;
         s->bytes -= bytes;
         return (void *)start;
     }
-    if (s->shared)
-        return NULL;
     bool locked = owl_large_lock(s);
     bool view = owl_is_view(s);
     struct owl_span *t = s + less;

@@ -39,6 +39,12 @@ static inline bool owl_is_view(const struct owl_span *s)
     return s->store != NULL || s->shared;
 }
 
+/* Whether the block is a ring, which shows a store twice. */
+static inline bool owl_is_ring(const struct owl_span *s)
+{
+    return s->shared && s->store != NULL && !s->whole;
+}
+
 /* The lock, where what the pages show may change, or a fork change it. (One that freezes the
  * file before the lock is had is found by another look under it.) */
 static inline bool owl_large_lock(const struct owl_span *s)

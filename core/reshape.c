@@ -125,7 +125,13 @@ int owl_export(void *p, size_t *offset)
         errno = s == NULL && p != NULL && is_mapping(p) ? ENOTSUP : EINVAL;
         return -1;
     }
-    return owl_large_export(s, offset);
+    int saved = errno;
+    int descriptor = owl_large_export(s, offset);
+    if (descriptor >= 0)
+        errno = saved;
+    else if (errno != ENOMEM && errno != EMFILE)
+        errno = ENOTSUP;
+    return descriptor;
 }
 
 void *owl_ring(size_t bytes)

@@ -441,6 +441,118 @@ static void exports_are_shared(void)
     for_all(exports);
 }
 
+static void rings_become_blocks(void)
+{
+    set_up(OWL_BACKING_AUTO);
+    size_t bytes = 60 * KIB;
+    char *ring = owl_ring(bytes);
+    volatile char *block = owl_realloc(ring, 2 * bytes + 4 * KIB); /* that has room where it is */
+    check(block != NULL);
+    block[0] = 1;
+    block[bytes] = 2;
+    check(block[0] == 1);
+    owl_free((void *)block);
+    ring = owl_ring(bytes);
+    ring[16] = 3;
+    block = owl_shrink_front(ring, 16);
+    check(block != NULL && block[0] == 3 && block[bytes] == 3);
+    block[bytes] = 4;
+    check(block[0] == 3);
+    owl_free((void *)block);
+    check(owl_stats_heap_is_valid());
+}
+
+/* Runs of the file that moved about are in pieces; what is exported is not. */
+static void rings_are_exported(void)
+{
+    size_t offset;
+    set_up(OWL_BACKING_MEMFD);
+    struct block pieces = make(MIB, 1);
+    struct block other = make(MIB, 2);
+    check(owl_swap(pieces.start, other.start, 256 * KIB) == 0);
+    owl_free(pieces.start);
+    owl_free(other.start);
+    for (int i = 0; i < 3; i++) {
+        char *ring = owl_ring(MIB);
+        check(ring != NULL);
+        memset(ring, i, MIB);
+        int descriptor = owl_export(ring, &offset);
+        check(descriptor >= 0);
+        char *p = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, (off_t)offset);
+        check(p != MAP_FAILED && memcmp(p, ring, MIB) == 0);
+        memset(p, 7, MIB);
+        check(memcmp(p, ring + MIB, MIB) == 0);
+        munmap(p, MIB);
+        close(descriptor);
+    }
+}
+
+static int no_more_descriptors(const struct owl_file *file)
+{
+    (void)file;
+    errno = EMFILE;
+    return -1;
+}
+
+/* What could not be exported is not shared, and the next time it is. */
+static void exports_that_fail(size_t bytes)
+{
+    size_t offset;
+    struct block a = make(bytes, 1);
+    if (owl_malloc_usable_size(a.start) <= 32 * KIB)
+        return;
+    owl_os.file_open = no_more_descriptors;
+    errno = 0;
+    check(owl_export(a.start, &offset) == -1);
+    bool private = owl_option(OWL_OPTION_BACKING) == OWL_BACKING_PRIVATE;
+    check(errno == (private ? ENOTSUP : EMFILE));
+    owl_os.file_open = faults.real.file_open;
+    pid_t pid = fork();
+    if (pid == 0) {
+        change(&a, 2);
+        _exit(0);
+    }
+    check(child_wait(pid) == 0 && holds(&a));
+    fault_at(FAULT_FILE_MAKE, 1);
+    errno = 0;
+    check(owl_export(a.start, &offset) == -1 || errno == 0);
+    faults_clear();
+    owl_free(a.start);
+}
+
+static void failed_exports_do_not_share(void)
+{
+    for_all(exports_that_fail);
+}
+
+static void errno_is_kept(void)
+{
+    size_t offset;
+    set_up(OWL_BACKING_MEMFD);
+    errno = 77;
+    fault_always(FAULT_FILE_MAKE);
+    char *p = owl_malloc(40 * MIB);
+    check(p != NULL && errno == 77);
+    faults_clear();
+    char *q = owl_malloc(40 * MIB);
+    check(owl_swap(p, q, 40 * MIB) == 0 && errno == 77);
+    char *d = owl_dup(p);
+    check(d != NULL && errno == 77);
+    p = owl_realloc(p, 60 * MIB);
+    p = owl_grow_front(p, MIB);
+    p = owl_shrink_front(p, MIB);
+    char *ring = owl_ring(MIB);
+    check(p != NULL && ring != NULL && errno == 77);
+    int descriptor = owl_export(q, &offset);
+    check(descriptor >= 0 && errno == 77);
+    owl_free(ring);
+    owl_free(d);
+    owl_free(q);
+    owl_free(p);
+    check(errno == 77);
+    close(descriptor);
+}
+
 static void rings_are_mapped_twice(void)
 {
     set_up(OWL_BACKING_AUTO);
@@ -524,6 +636,10 @@ int main(void)
         child_test(arguments_are_checked),
         child_test(exports_are_shared),
         child_test(rings_are_mapped_twice),
+        child_test(rings_become_blocks),
+        child_test(rings_are_exported),
+        child_test(failed_exports_do_not_share),
+        child_test(errno_is_kept),
         child_test(above_a_gigabyte),
     };
     return cmocka_run_group_tests_name("reshape", tests, NULL, NULL);

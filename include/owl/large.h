@@ -53,9 +53,10 @@ OWL_API void *owl_dup(void *p);
  * descriptor, which is the caller's to close. Who maps that part of the file shared sees what
  * others write, as long as the block lives; blocks share the file, so hand it only to those whom
  * all may be shown to. The block stays what it is, and its address the same; but it is not
- * copied by fork: the child shares it. The descriptor, or -1, with p unchanged, and ENOMEM: no
- * memory; ENOTSUP: there are no files in memory (OWL_BACKING=private, or a system that refuses),
- * or the block is above 1 GiB; EINVAL: the block is a small one (32 KiB and less), or does not
+ * copied by fork: the child shares it. After a fork it cannot be exported again. The descriptor,
+ * or -1, with p unchanged, and ENOMEM: no memory; EMFILE: no more descriptors; ENOTSUP: there are
+ * no files in memory (OWL_BACKING=private, or a system that refuses), the file's descriptor was
+ * closed, or the block is above 1 GiB; EINVAL: the block is a small one (32 KiB and less), or does not
  * begin at a page. */
 OWL_API int owl_export(void *p, size_t *offset);
 
