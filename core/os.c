@@ -29,7 +29,10 @@ static void *os_reserve(size_t bytes)
 
 static int os_commit(void *start, size_t bytes)
 {
-    return mprotect(start, bytes, PROT_READ | PROT_WRITE);
+    if (mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0)
+        return -1;
+    madvise(start, bytes, MADV_DODUMP); /* what a file's reservation is kept out of */
+    return 0;
 }
 
 /* MADV_DONTNEED and not MADV_FREE: people read RSS, and lazily freed pages look like a leak. */
@@ -209,6 +212,7 @@ struct owl_os owl_os = {
     .file_make = os_file_make,
     .file_is_open = os_file_is_open,
     .file_map = os_file_map,
+    .file_reserve = os_file_reserve,
     .file_open = os_file_open,
     .file_close = os_file_close,
     .punch = os_punch,

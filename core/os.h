@@ -86,6 +86,9 @@ struct owl_os {
      * lost. */
     int (*file_map)(const struct owl_file *file, size_t offset, void *start, size_t bytes,
                     bool shared);
+    /* Puts the file from its beginning, shared, in place of what is mapped at start, but as a
+     * reservation: commit makes it accessible. 0, or -1. */
+    int (*file_reserve)(const struct owl_file *file, void *start, size_t bytes);
     /* Another descriptor of the file, for the caller. -1, and errno. */
     int (*file_open)(const struct owl_file *file);
     /* Closes the descriptor, if it is still the file's. The mappings stay. */

@@ -79,6 +79,15 @@ int os_file_map(const struct owl_file *file, size_t offset, void *start, size_t 
     return p == -1 ? -1 : 0;
 }
 
+/* A core dump, and a call of mlockall, read shared pages whether they are in use or not, and a read
+ * gives each of them memory: hence no access, and no part in a dump. */
+int os_file_reserve(const struct owl_file *file, void *start, size_t bytes)
+{
+    int flags = MAP_SHARED | MAP_FIXED | MAP_NORESERVE;
+    void *p = mmap(start, bytes, PROT_NONE, flags, file->descriptor, 0);
+    return p == MAP_FAILED ? -1 : madvise(start, bytes, MADV_DONTDUMP);
+}
+
 int os_file_open(const struct owl_file *file)
 {
     if (!os_file_is_open(file)) {

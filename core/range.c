@@ -53,13 +53,13 @@ static uintptr_t base_of(const char *reservation, size_t granules)
                         OWL_RANGE_ALIGNMENT);
 }
 
-/* A file of its own, mapped from end to end: it is sparse, so that this costs nothing. */
+/* A file of its own, reserved from end to end: it is sparse, so that this costs nothing. */
 static bool back_by_file(struct owl_range *r, char *reservation, size_t granules)
 {
     size_t bytes = granules << OWL_GRANULE_SHIFT;
     if (owl_os.file_make(&r->file, bytes) != 0)
         return false;
-    if (owl_os.file_map(&r->file, 0, (void *)base_of(reservation, granules), bytes, true) == 0)
+    if (owl_os.file_reserve(&r->file, (void *)base_of(reservation, granules), bytes) == 0)
         return true;
     owl_os.file_close(&r->file);
     return false;
@@ -112,8 +112,6 @@ static int commit_granules(struct owl_range *r, size_t from, size_t to)
     if (commit_part(r->map, from * sizeof(struct owl_span), to * sizeof(struct owl_span)) != 0 ||
         commit_part(r->bits, from * BITS_BYTES, to * BITS_BYTES) != 0)
         return -1;
-    if (r->backing == OWL_MEMFD)
-        return 0;
     return owl_os.commit((void *)(r->base + (from << OWL_GRANULE_SHIFT)),
                          (to - from) << OWL_GRANULE_SHIFT);
 }

@@ -92,6 +92,56 @@ static void fresh_memory_of_a_file_is_zero(void)
     check(owl_stats_heap_is_valid());
 }
 
+/* The file is as long as the range; what of it is not in use costs no memory, though the program
+ * locks all of its memory, or its core is dumped. */
+static void unused_parts_cost_nothing(void)
+{
+    struct rlimit r;
+    check(getrlimit(RLIMIT_AS, &r) == 0);
+    r.rlim_cur = (rlim_t)8 << 30;
+    check(setrlimit(RLIMIT_AS, &r) == 0); /* a range of 1 GiB */
+    set_up();
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+        return; /* not allowed */
+    char *p = filled(40 * MIB, 1);
+    check(lies_in_a_file(p));
+    check(owl_os.resident() < 400 * MIB);
+    check(munlockall() == 0 && mlockall(MCL_CURRENT) == 0);
+    check(owl_os.resident() < 400 * MIB);
+    char *d = owl_dup(p);
+    p = owl_realloc(p, 80 * MIB);
+    check(holds(p, 40 * MIB, 1) && holds(d, 40 * MIB, 1));
+    owl_free(p);
+    owl_free(d);
+    owl_trim(0);
+    check(owl_stats_heap_is_valid());
+}
+
+/* Whether the mapping at p has a flag, of two letters, of those that the system lists for it. */
+static bool has_flag(const void *p, const char *flag)
+{
+    char line[512];
+    unsigned long start, end;
+    bool here = false, found = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    check(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+            here = start <= (uintptr_t)p && (uintptr_t)p < end;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            found = strstr(line, flag) != NULL;
+    fclose(f);
+    return found;
+}
+
+static void cores_are_short(void)
+{
+    set_up();
+    char *p = filled(40 * MIB, 1);
+    check(lies_in_a_file(p) && !has_flag(p, " dd") && has_flag(p, " wr"));
+    check(has_flag(p + 200 * MIB, " dd") && !has_flag(p + 200 * MIB, " wr"));
+}
+
 /* What the parent does after the fork the child must not see, and the other way round. */
 static struct {
     char *plain, *grown, *first, *second, *stepped;
@@ -598,6 +648,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         child_test(thresholds),
         child_test(fresh_memory_of_a_file_is_zero),
+        child_test(unused_parts_cost_nothing),
+        child_test(cores_are_short),
         child_test(fork_copies),
         child_test(fork_is_of_one_moment),
         child_test(fork_while_a_block_is_freed),
