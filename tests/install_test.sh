@@ -269,7 +269,7 @@ static() {
 
 # strict_headers: each header stands alone, and asks for nothing that a strict compiler refuses.
 strict_headers() {
-    for header in owl option stats array; do
+    for header in owl option stats array watch pagefile; do
         echo "#include <owl/$header.h>" >"$tap_dir/header.c"
         # shellcheck disable=SC2046
         $cc -std=c99 -pedantic-errors -Wall -Wextra -Wundef -Wstrict-prototypes -Werror \

@@ -62,11 +62,11 @@ struct owl_pagefile_stats {
 };
 
 /* A range of `bytes` bytes, rounded up to whole pages, of which at most `budget` are in memory, at
- * least 16 pages. `path` names the file, which is made if there is none; its contents are those of
- * the range. NULL: a file without a name in the directory TMPDIR or else /var/tmp, which is gone
- * when the range is. NULL with EINVAL: a size is 0 or too large, or the budget too small; EBUSY:
- * the file is in use as a page file; ENOMEM: no memory or addresses; ENOTSUP: pages cannot be
- * watched; or an error of open(2). */
+ * least 16 pages; and, for a moment, a copy of a page that is put into place. `path` names the
+ * file, which is made if there is none; its contents are those of the range. NULL: a file without a
+ * name in the directory TMPDIR or else /var/tmp, which is gone when the range is. NULL with EINVAL:
+ * a size is 0 or too large, or the budget too small; EBUSY: the file is in use as a page file;
+ * ENOMEM: no memory or addresses; ENOTSUP: pages cannot be watched; or an error of open(2). */
 OWL_API struct owl_pagefile *owl_pagefile_create(const char *path, size_t bytes, size_t budget);
 
 /* The first byte of the range; aligned to a page. */
