@@ -5,10 +5,12 @@
  *
  *    bytes 0..7    mark = secret ^ own address
  *
- * Free blocks are kept in arrays, out of a program's reach: what it writes into a free block leads no
- * list astray. The mark is there to find double frees only. It is written when a block is freed, or
- * taken from its slab, and wiped when it is handed out; so a block that bears its mark when a caller
- * frees it is free already (chance makes one such mark in 2^64), unless the program wrote over it.
+ * Free blocks are kept in arrays, out of a program's reach: what it writes into a free block leads
+ * no list astray. The mark is there to find double frees only. It is written when a block is freed,
+ * or taken from its slab, and wiped when it is handed out; so a block that bears its mark when a
+ * caller frees it is free already (chance makes one such mark in 2^64), unless the program wrote
+ * over it, or the block is at home and its page was given back since (slab_purge.c). Then it is
+ * found when it comes home, unless it has been handed out before.
  */
 #ifndef OWL_CORE_BLOCK_H
 #define OWL_CORE_BLOCK_H

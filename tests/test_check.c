@@ -269,8 +269,21 @@ static void double_after_flush(void)
     void *q = owl_malloc(case_size);
     check(q != NULL);
     owl_free(p);
+    owl_cache_flush(owl_cache_self);
+    owl_free(culprit(p));
+}
+
+/* Its page was given back, and the mark with it: the second free is found when it comes home. */
+static void double_after_purge(void)
+{
+    void *p = owl_malloc(64), *q = owl_malloc(64);
+    check(q != NULL);
+    while (((uintptr_t)q ^ (uintptr_t)p) < owl_os.page)
+        q = owl_malloc(64);
+    owl_free(p);
     owl_malloc_trim(0);
     owl_free(culprit(p));
+    owl_malloc_trim(0);
 }
 
 static void double_by_other(void)
@@ -430,6 +443,7 @@ static void double_frees_found_at_home(void **state)
     (void)state;
     expect_death(double_over_wiped_mark, DOUBLE);
     expect_death(double_with_handler, DOUBLE);
+    expect_death(double_after_purge, DOUBLE);
 }
 
 /* --- the report itself --- */
