@@ -10,6 +10,7 @@
 #include "array_space.h"
 #include "check.h"
 #include "os.h"
+#include "remap.h"
 #include "tune.h"
 
 static char *round_down(char *p, size_t unit)
@@ -161,7 +162,7 @@ static bool move_out(struct owl_array_body *b, size_t front, size_t back)
     }
     n.open_hi = to_end;
     char *from = round_down(owl_array_first(b), owl_os.page);
-    if (length > 0 && (!b->own_space || owl_os.move(from, to, (size_t)(to_end - to)) != 0))
+    if (length > 0 && (!b->own_space || owl_remap_move(from, to, (size_t)(to_end - to)) != 0))
         memcpy(s.first, owl_array_first(b), length);
     owl_array_drop(b);
     *b = n;

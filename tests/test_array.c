@@ -398,6 +398,31 @@ static void errno_is_kept(void)
     check(errno == 4711);
 }
 
+/* A kernel that moves several mappings, but stops after the first for want of more. */
+static int move_halfway(void *from, void *to, size_t bytes)
+{
+    size_t piece = faults.real.piece(from, bytes);
+    moves++;
+    if (piece == bytes)
+        return faults.real.move(from, to, bytes);
+    check(faults.real.move(from, to, piece) == 0);
+    return -1;
+}
+
+static void moves_that_stop_halfway(void)
+{
+    set_up();
+    owl_os.move = move_halfway;
+    faults.reserve_most = 16 * MIB;
+    struct owl_array *a = words_new((size_t)1 << 40);
+    for (size_t i = 0; i < 12 * MIB; i++) {
+        faults.reserve_most += owl_array_capacity(a) == i ? 16 * MIB : 0;
+        check((a = words_append(a, (uint32_t)i)) != NULL);
+    }
+    check(counts_up(a, 0, 12 * MIB) && (moves > 1 || SANITIZED));
+    owl_array_release(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +442,7 @@ int main(void)
         child_test(sizes_that_overflow),
         child_test(odd_sizes_of_elements),
         child_test(errno_is_kept),
+        child_test(moves_that_stop_halfway),
     };
     return cmocka_run_group_tests_name("array", tests, NULL, NULL);
 }
