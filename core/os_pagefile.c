@@ -92,7 +92,8 @@ int os_pagefile_read(const struct owl_file *file, void *to, size_t bytes, size_t
 
 /* By its number, as a race detector that knows the function would report writers whom the
  * protection of the pages keeps out meanwhile. */
-static ssize_t write_places(int descriptor, const struct iovec *from, int count, size_t offset)
+static ssize_t write_places(int descriptor, const struct iovec *from, int count,
+                      size_t offset)
 {
     return syscall(SYS_pwritev, descriptor, from, count, offset, 0);
 }

@@ -9,7 +9,8 @@
 
 int os_pagefile_open(struct owl_file *file, const char *path);
 int os_pagefile_read(const struct owl_file *file, void *to, size_t bytes, size_t offset);
-int os_pagefile_write(const struct owl_file *file, const struct iovec *from, int count, size_t offset);
+int os_pagefile_write(const struct owl_file *file, const struct iovec *from, int count,
+                      size_t offset);
 int os_pagefile_flush(const struct owl_file *file);
 
 #endif

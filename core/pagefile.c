@@ -302,7 +302,8 @@ static struct owl_pagefile *new_pagefile(size_t bytes, size_t budget)
 {
     size_t pages = bytes / owl_os.page;
     size_t states = owl_round_up(sizeof(struct owl_pagefile) + pages, sizeof(uint64_t));
-    size_t mapped = owl_round_up(states + (pages + 2) * sizeof(struct owl_pagefile_link), owl_os.page);
+    size_t links = (pages + 2) * sizeof(struct owl_pagefile_link);
+    size_t mapped = owl_round_up(states + links, owl_os.page);
     struct owl_pagefile *p = owl_os.map(mapped);
     if (p == NULL)
         return NULL;

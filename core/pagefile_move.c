@@ -83,7 +83,8 @@ static int write_run(struct owl_pagefile *p, const uint32_t *pages, size_t count
 {
     struct iovec places[OWL_PAGEFILE_PLACES];
     int n = 1;
-    places[0] = (struct iovec){.iov_base = owl_pagefile_contents(p, pages[0]), .iov_len = owl_os.page};
+    places[0].iov_base = owl_pagefile_contents(p, pages[0]);
+    places[0].iov_len = owl_os.page;
     for (size_t i = 1; i < count; i++) {
         char *contents = owl_pagefile_contents(p, pages[i]);
         if ((char *)places[n - 1].iov_base + places[n - 1].iov_len == contents)

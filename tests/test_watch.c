@@ -349,7 +349,8 @@ static void pages_are_watched_again(void)
     check(owl_watch_again(p + 8 * page, 8 * page, OWL_WATCH_WRITE) == 0);
     check(owl_watch_again(p + 12 * page, 8 * page, OWL_WATCH_ACCESS) == 0);
     for (size_t i = 0; i < PAGES; i++)
-        check(touch(p + i * page + 1) == (int)i && touch(p + i * page) == (int)(i % 2 == 0 ? i : 0));
+        check(touch(p + i * page + 1) == (int)i &&
+              touch(p + i * page) == (i % 2 == 0 ? (char)i : 0));
     for (size_t i = 0; i < PAGES; i++)
         check(events.accesses[i] == 1 + (i >= 12 && i < 20) && events.writes[i] == 1);
     memset(p, 4, PAGES * page);

@@ -6,10 +6,10 @@
  *
  * The pages have to be part of one private anonymous mapping that can be read and written to, as
  * mmap(2) gives it (a block of owlalloc may lie in a file in memory, and will not do); sizes are in
- * bytes, and whole pages. Pages keep their contents when a watch begins or ends. Protection (mprotect) and place (mremap) of watched pages are the
- * watch's business until it ends; a watch has to end before its pages are freed or unmapped. Pages
- * whose contents are dropped (MADV_DONTNEED) after their first access read as zero, and are not
- * told of again.
+ * bytes, and whole pages. Pages keep their contents when a watch begins or ends. Protection
+ * (mprotect) and place (mremap) of watched pages are the watch's business until it ends; a watch
+ * has to end before its pages are unmapped. Pages whose contents are dropped (MADV_DONTNEED) after
+ * their first access read as zero, and are not told of again.
  *
  * There are two mechanisms:
  *   userfaultfd   A thread named "owl-watch", without signals, calls the handlers, which may do
