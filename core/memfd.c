@@ -53,16 +53,30 @@ static struct owl_span *made_sure(struct owl_span *s)
     return s;
 }
 
-struct owl_span *owl_memfd_take(size_t granules, unsigned align_order, bool *zero)
+/* New blocks are not for files: by the option, or because the program has closed a descriptor. What
+ * is in that file can be neither duplicated nor kept from the children of a fork but by copying. */
+static bool is_refused(void)
 {
     if (owl_option(OWL_OPTION_BACKING) == OWL_BACKING_PRIVATE)
+        return true;
+    uint32_t count = owl_u32_load_acquire(&owl_range_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (owl_u32_load_relaxed(&owl_ranges[i].live) != 0 &&
+            !owl_os.file_is_open(&owl_ranges[i].file))
+            return true;
+    return false;
+}
+
+struct owl_span *owl_memfd_take(size_t granules, unsigned align_order, bool *zero)
+{
+    if (is_refused())
         return NULL;
     return made_sure(owl_pool_take(OWL_MEMFD, granules, align_order, zero));
 }
 
 struct owl_span *owl_memfd_take_clean(size_t granules, unsigned align_order)
 {
-    if (owl_option(OWL_OPTION_BACKING) == OWL_BACKING_PRIVATE)
+    if (is_refused())
         return NULL;
     return made_sure(owl_pool_take_clean(OWL_MEMFD, granules, align_order));
 }

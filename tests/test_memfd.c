@@ -392,6 +392,7 @@ static void without_descriptors(void)
     close_all();
     check(heap_holds() && holds(p, 40 * MIB, 1));
     char *q = filled(40 * MIB, 2);
+    check(lies_in_a_file(p) && !lies_in_a_file(q));
     p = owl_realloc(p, 100 * MIB);
     p = owl_grow_front(p, MIB);
     check(holds(p + MIB, 40 * MIB, 1));
