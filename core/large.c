@@ -162,6 +162,8 @@ static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing b
 static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t granules)
 {
     bool file = owl_memfd_is_live(s) && !owl_is_view(s);
+    if (file && !owl_memfd_may_grow(s))
+        return NULL;
     struct owl_span *t = take_beside(s, file ? OWL_MEMFD : OWL_PRIVATE, before, granules);
     if (t == NULL)
         return NULL;
@@ -193,7 +195,7 @@ struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granul
  * file's. */
 static bool grow_in_place(struct owl_span *s, size_t granules)
 {
-    return !s->shared && (s->store == NULL || !owl_memfd_is_live(s)) &&
+    return !s->shared && (s->store == NULL || !owl_memfd_is_live(s)) && owl_memfd_may_grow(s) &&
            owl_pool_extend(s, granules);
 }
 

@@ -25,7 +25,7 @@ static void *begin_at(struct owl_span *s, struct owl_span *t, uintptr_t start)
  * elsewhere. */
 static void *extend_front(struct owl_span *s, size_t more, uintptr_t start)
 {
-    if (s->store != NULL && owl_memfd_is_live(s))
+    if ((s->store != NULL && owl_memfd_is_live(s)) || !owl_memfd_may_grow(s))
         return NULL;
     bool locked = owl_large_lock(s);
     uint8_t remapped = s->remapped;

@@ -164,6 +164,11 @@ bool owl_memfd_is_live(const struct owl_span *s)
     return owl_u32_load_relaxed(&owl_ranges[s->range].live) != 0;
 }
 
+bool owl_memfd_may_grow(const struct owl_span *s)
+{
+    return !owl_memfd_is_live(s) || !overcommit_is_strict();
+}
+
 void owl_memfd_give(struct owl_span *s, size_t granules)
 {
     bool live = owl_memfd_is_live(s);

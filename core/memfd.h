@@ -76,6 +76,10 @@ bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset)
 /* Whether the run lies in a file still, and no fork has frozen it. */
 bool owl_memfd_is_live(const struct owl_span *s);
 
+/* Whether memory of the pool may be added to a block of the run's range, though nobody looks
+ * whether a touch will find it. */
+bool owl_memfd_may_grow(const struct owl_span *s);
+
 /* One user less of a store; the last one's end gives it back to the pool. */
 void owl_memfd_drop(struct owl_span *store);
 

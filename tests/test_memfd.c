@@ -478,6 +478,48 @@ static size_t many(void)
     return 60000;
 }
 
+static bool yes(void)
+{
+    return true;
+}
+
+static bool is_resident(char *p, size_t bytes)
+{
+    static unsigned char in[40 * MIB / 4096];
+    size_t pages = bytes / owl_os.page, count = 0;
+    check(pages <= sizeof in && mincore(p, bytes, in) == 0);
+    for (size_t i = 0; i < pages; i++)
+        count += in[i] & 1;
+    return count == pages;
+}
+
+/* Where memory is counted when it is promised, a block of a file has its memory before it is
+ * touched, however it grows. */
+static void files_under_strict_overcommit(void)
+{
+    set_up();
+    owl_os.strict_overcommit = yes;
+    char *p = owl_malloc(2 * MIB);
+    check(lies_in_a_file(p) && is_resident(p, 2 * MIB));
+    char *wall = owl_malloc(MIB);
+    p = owl_realloc(p, 9 * MIB);
+    check(!lies_in_a_file(p) || is_resident(p, 9 * MIB));
+    owl_free(wall);
+    p = owl_realloc(p, 12 * MIB);
+    check(!lies_in_a_file(p) || is_resident(p, 12 * MIB));
+    p = owl_shrink_front(p, 2 * MIB);
+    p = owl_grow_front(p, 3 * MIB);
+    check(!lies_in_a_file(p) || is_resident(p, 13 * MIB));
+    char *d = owl_dup(p);
+    check(d != NULL && owl_option_set("backing", OWL_BACKING_AUTO) == 0);
+    char *q = owl_malloc(OWL_MEMFD_MIN);
+    check(q != NULL && !lies_in_a_file(q));
+    owl_free(p);
+    owl_free(d);
+    owl_free(q);
+    check(owl_stats_heap_is_valid());
+}
+
 /* Where the process has as many mappings as it may, growth copies. */
 static void mappings_are_left_to_others(void)
 {
@@ -663,6 +705,7 @@ int main(void)
         child_test(fork_without_descriptors),
         child_test(without_files),
         child_test(without_numbers_for_descriptors),
+        child_test(files_under_strict_overcommit),
         child_test(mappings_are_left_to_others),
         child_test(others_have_the_mappings),
         child_test(kernels_before_6_17),
