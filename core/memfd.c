@@ -224,8 +224,9 @@ static void make_private(struct owl_span *s)
     s->remapped = 1;
 }
 
-static void freeze_range(struct owl_range *r)
+static void freeze_range(unsigned number)
 {
+    struct owl_range *r = &owl_ranges[number];
     for (size_t i = 0; i < r->top;) {
         struct owl_span *s = &r->map[i];
         bool taken = s->kind == OWL_KIND_LARGE || s->kind == OWL_KIND_STORE;
@@ -235,6 +236,7 @@ static void freeze_range(struct owl_range *r)
     }
     owl_os.file_close(&r->file);
     owl_u32_store_relaxed(&r->live, 0);
+    owl_range_end(number);
 }
 
 void owl_memfd_fork_prepare(void)
@@ -245,7 +247,7 @@ void owl_memfd_fork_prepare(void)
     bool any = false;
     for (uint32_t i = 0; i < count; i++)
         if (owl_ranges[i].backing == OWL_MEMFD) {
-            freeze_range(&owl_ranges[i]);
+            freeze_range(i);
             any = true;
         }
     if (any) {

@@ -139,6 +139,16 @@ int owl_range_commit(unsigned number, size_t end)
     return 0;
 }
 
+/* A refusal keeps addresses that nobody uses. */
+void owl_range_end(unsigned number)
+{
+    struct owl_range *r = &owl_ranges[number];
+    uintptr_t top = r->base + (owl_word_load_relaxed(&r->committed) << OWL_GRANULE_SHIFT);
+    uintptr_t end = r->reservation + r->reserved;
+    if (top < end && owl_os.unmap((void *)top, end - top) == 0)
+        r->reserved = top - r->reservation;
+}
+
 struct owl_span *owl_span_of_further(uintptr_t p)
 {
     uint32_t count = owl_u32_load_acquire(&owl_range_count);

@@ -162,6 +162,9 @@ int owl_range_add(enum owl_backing backing, size_t granules);
  * are the range's own afterwards, and read as zero. 0, or -1: not all are. */
 int owl_range_purge(unsigned r, size_t from, size_t to, bool remapped);
 
+/* The range will not grow any more: addresses above those that were made accessible go back. */
+void owl_range_end(unsigned r);
+
 /* Makes granules below `end` of range r accessible. 0, or -1: refused. */
 int owl_range_commit(unsigned r, size_t end);
 

@@ -338,6 +338,29 @@ static void fork_while_a_block_is_freed(void)
     check(owl_stats_heap_is_valid());
 }
 
+/* Forks that freeze one file after the other, under a limit of address space. */
+static void forks_leave_addresses(void)
+{
+    struct rlimit r;
+    check(getrlimit(RLIMIT_AS, &r) == 0);
+    r.rlim_cur = (rlim_t)4 << 30;
+    check(setrlimit(RLIMIT_AS, &r) == 0);
+    set_up();
+    for (int i = 0; i < 20; i++) {
+        char *p = filled(MIB, i);
+        check(lies_in_a_file(p));
+        char *d = owl_dup(p);
+        pid_t pid = fork();
+        check(pid >= 0);
+        if (pid == 0)
+            _exit(holds(d, MIB, i) ? 0 : 1);
+        check(child_wait(pid) == 0);
+        owl_free(p);
+        owl_free(d);
+    }
+    check(owl_stats_heap_is_valid());
+}
+
 static void auto_turns_private_with_a_fork(void)
 {
     set_up();
@@ -698,6 +721,7 @@ int main(void)
         child_test(fork_copies),
         child_test(fork_is_of_one_moment),
         child_test(fork_while_a_block_is_freed),
+        child_test(forks_leave_addresses),
         child_test(auto_turns_private_with_a_fork),
         child_test(shared_blocks_stay_shared),
         child_test(without_descriptors),
