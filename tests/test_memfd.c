@@ -396,6 +396,46 @@ static void shared_blocks_stay_shared(void)
     owl_free(ring);
     owl_free(p);
     close(descriptor);
+    check(!has_flag(p, " sh") && holds(p, MIB, 0)); /* nor shown any more */
+    check(owl_stats_heap_is_valid());
+}
+
+/* The next block in the place of a shared one is nobody else's. */
+static void shared_until_freed(void)
+{
+    size_t offset;
+    set_up();
+    char *p = filled(MIB, 1);
+    int descriptor = owl_export(p, &offset);
+    check(descriptor >= 0);
+    owl_free(p);
+    char *q = filled(MIB, 2);
+    check(q == p);
+    pid_t pid = fork();
+    if (pid == 0) {
+        memset(q, 3, MIB);
+        _exit(0);
+    }
+    check(child_wait(pid) == 0 && holds(q, MIB, 2));
+    q = owl_realloc(q, MIB + 4096);
+    owl_free(q);
+    close(descriptor);
+}
+
+/* What a block that a fork has made private leaves behind when it moves is zero. */
+static void frozen_blocks_leave_zeroes(void)
+{
+    set_up();
+    char *p = filled(4 * MIB, 1);
+    char *wall = filled(MIB, 2);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    check(child_wait(pid) == 0 && holds(p, 4 * MIB, 1));
+    char *q = owl_realloc(p, 12 * MIB);
+    check(q != p && holds(q, 4 * MIB, 1) && holds(p, 4 * MIB, 0));
+    owl_free(q);
+    owl_free(wall);
     check(owl_stats_heap_is_valid());
 }
 
@@ -724,6 +764,8 @@ int main(void)
         child_test(forks_leave_addresses),
         child_test(auto_turns_private_with_a_fork),
         child_test(shared_blocks_stay_shared),
+        child_test(shared_until_freed),
+        child_test(frozen_blocks_leave_zeroes),
         child_test(without_descriptors),
         child_test(with_a_stolen_descriptor),
         child_test(fork_without_descriptors),

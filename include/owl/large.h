@@ -33,8 +33,8 @@ extern "C" {
  * ENOMEM: no memory; EINVAL: no multiple of 16. */
 OWL_API void *owl_grow_front(void *p, size_t bytes);
 
-/* Takes `bytes` off the front of block p; the block returned begins with what followed them. The
- * whole pages of what was taken off are given back. `bytes` has to be a multiple of 16 and less
+/* Takes `bytes` off the front of block p; the block returned begins with what followed them. What
+ * was taken off is given back, but for less than 64 KiB of it. `bytes` has to be a multiple of 16 and less
  * than p's usable size. NULL, with p unchanged, and ENOMEM: no memory; EINVAL: not such a
  * number. */
 OWL_API void *owl_shrink_front(void *p, size_t bytes);
