@@ -33,10 +33,10 @@ extern "C" {
  * ENOMEM: no memory; EINVAL: no multiple of 16. */
 OWL_API void *owl_grow_front(void *p, size_t bytes);
 
-/* Takes `bytes` off the front of block p; the block returned begins with what followed them. What
- * was taken off is given back, but for less than 64 KiB of it. `bytes` has to be a multiple of 16 and less
- * than p's usable size. NULL, with p unchanged, and ENOMEM: no memory; EINVAL: not such a
- * number. */
+/* Takes `bytes` off the front of block p; the block returned begins with what followed them.
+ * What was taken off is given back, but for less than 64 KiB of it. `bytes` has to be a multiple
+ * of 16 and less than p's usable size. NULL, with p unchanged, and ENOMEM: no memory; EINVAL:
+ * not such a number. */
 OWL_API void *owl_shrink_front(void *p, size_t bytes);
 
 /* Exchanges the first `bytes` bytes of two blocks, which must be different ones. 0; or -1, with
@@ -54,10 +54,10 @@ OWL_API void *owl_dup(void *p);
  * others write, as long as the block lives; blocks share the file, so hand it only to those whom
  * all may be shown to. The block stays what it is, and its address the same; but it is not
  * copied by fork: the child shares it. After a fork it cannot be exported again. The descriptor,
- * or -1, with p unchanged, and ENOMEM: no memory; EMFILE: no more descriptors; ENOTSUP: there are
- * no files in memory (OWL_BACKING=private, or a system that refuses), the file's descriptor was
- * closed, or the block is above 1 GiB; EINVAL: the block is a small one (32 KiB and less), or does not
- * begin at a page. */
+ * or -1, with p unchanged, and ENOMEM: no memory; EMFILE: no more descriptors; ENOTSUP: there
+ * are no files in memory (OWL_BACKING=private, or a system that refuses), the file's descriptor
+ * was closed, or the block is above 1 GiB; EINVAL: the block is a small one (32 KiB and less),
+ * or does not begin at a page. */
 OWL_API int owl_export(void *p, size_t *offset);
 
 /* A ring buffer: a block of `bytes` bytes, a multiple of the page size, that is mapped twice in
