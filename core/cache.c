@@ -34,8 +34,8 @@ static struct {
     char *fresh, *end;      /* room for more caches */
 } caches;
 
-/* fork: all locks of rank 1 to 3 are taken before, and let go after in parent and child, so that the
- * child, which has one thread, finds every structure whole and can allocate at once. */
+/* fork: all locks of rank 1 to 3 are taken before, and let go after in parent and child, so that
+ * the child, which has one thread, finds every structure whole and can allocate at once. */
 static void fork_prepare(void)
 {
     owl_lock(&caches.lock);
@@ -65,9 +65,10 @@ static void fork_child(void)
 
 static void thread_ends(void *cache);
 
-/* The very first call, from whichever thread, maybe before any constructor. The handlers for fork
- * are registered here, before those of others, which may allocate: then those run while no lock is
- * held. The handlers of fork's beginning run in reverse, so locks are taken in the order of ranks. */
+/* The very first call, from whichever thread, maybe before any constructor. The handlers for
+ * fork are registered here, before those of others, which may allocate: then those run while no
+ * lock is held. The handlers of fork's beginning run in reverse, so locks are taken in the order
+ * of ranks. */
 static void set_up(void)
 {
     pthread_atfork(owl_memfd_fork_prepare, owl_memfd_fork_parent, owl_memfd_fork_child);

@@ -145,7 +145,8 @@ static bool wait_for_purge(void)
     return true;
 }
 
-/* Keeps dirty memory below its bound, but not while somebody waits until nothing is being purged. */
+/* Keeps dirty memory below its bound, but not while somebody waits until nothing is being
+ * purged. */
 static void bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);

@@ -38,9 +38,9 @@ struct owl_pool_counts {
 struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsigned align_order,
                                bool *zero);
 
-/* As owl_pool_take, but clean memory, with room behind it as a rule: for callers who put other pages
- * there, so that resident ones would be lost, and who may want more. NULL also if only dirty memory
- * is left. */
+/* As owl_pool_take, but clean memory, with room behind it as a rule: for callers who put other
+ * pages there, so that resident ones would be lost, and who may want more. NULL also if only
+ * dirty memory is left. */
 struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
                                      unsigned align_order);
 
@@ -67,8 +67,8 @@ bool owl_pool_extend(struct owl_span *s, size_t granules);
  * caller's to copy. NULL: they are not free. */
 struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more);
 
-/* Purges dirty runs until at most `keep` bytes are dirty, or until the pool is to be held for a fork.
- * Bytes purged. */
+/* Purges dirty runs until at most `keep` bytes are dirty, or until the pool is to be held for a
+ * fork. Bytes purged. */
 size_t owl_pool_purge(size_t keep);
 
 struct owl_pool_counts owl_pool_count(void);

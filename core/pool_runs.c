@@ -66,7 +66,8 @@ static unsigned filled_below(unsigned list, unsigned least)
 }
 
 /* In the index, with tags, and without regard to neighbours. */
-static inline __attribute__((always_inline)) void insert(struct owl_span *s, size_t granules, enum owl_free state, bool remapped)
+static inline __attribute__((always_inline)) void insert(struct owl_span *s, size_t granules,
+                                                         enum owl_free state, bool remapped)
 {
     unsigned number = set_of(owl_ranges[s->range].backing, state) + bin_of(granules);
     struct list *list = &runs.lists[number];

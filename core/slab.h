@@ -49,9 +49,10 @@ struct owl_owner {
 /* Owns the slabs of ended threads, and serves threads that have no cache any more. */
 extern OWL_LOCAL struct owl_owner owl_orphans;
 
-/* Takes up to `want` blocks of a class out of the owner's slabs, in the order of their addresses,
- * and marks them. Adopts an orphan, or makes a slab, if the owner has no block at home. The number of
- * blocks; 0: no memory. Only the owner's own thread may call it; for owl_orphans any thread. */
+/* Takes up to `want` blocks of a class out of the owner's slabs, in the order of their
+ * addresses, and marks them. Adopts an orphan, or makes a slab, if the owner has no block at
+ * home. The number of blocks; 0: no memory. Only the owner's own thread may call it; for
+ * owl_orphans any thread. */
 unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
                        struct owl_block **blocks);
 

@@ -111,8 +111,9 @@
 /* Past that bound, so much of it is purged besides what is too much: the bound divided by this. */
 #define OWL_DIRTY_SLACK 8
 
-/* Arrays. A reserve of at least so many bytes has addresses of its own: at most so many, and under
- * RLIMIT_AS at most this share of the limit. They are made accessible in steps of at least so many. */
+/* Arrays. A reserve of at least so many bytes has addresses of its own: at most so many, and
+ * under RLIMIT_AS at most this share of the limit. They are made accessible in steps of at least
+ * so many. */
 #define OWL_ARRAY_SPACE_MIN ((size_t)1 << 20)
 #define OWL_ARRAY_SPACE_MAX ((size_t)1 << 46)
 #define OWL_ARRAY_LIMIT_SHARE 8
@@ -139,9 +140,9 @@
 #define OWL_WATCHES 256
 #define OWL_WATCH_THREADS 16
 
-/* A page file brings in, sets aside and writes back at most so many pages at a time. Of its budget
- * one part in so many is set aside: a page that is touched there stays, the others leave in the order
- * in which they came. */
+/* A page file brings in, sets aside and writes back at most so many pages at a time. Of its
+ * budget one part in so many is set aside: a page that is touched there stays, the others leave
+ * in the order in which they came. */
 #define OWL_PAGEFILE_BATCH 64
 #define OWL_PAGEFILE_ASIDE_SHARE 4
 

@@ -13,8 +13,8 @@
 #include <stdint.h>
 #include <time.h>
 
-/* What is added as number i. By way of a signed number: from an unsigned one processors convert less
- * easily, with a branch in every loop. */
+/* What is added as number i. By way of a signed number: from an unsigned one processors convert
+ * less easily, with a branch in every loop. */
 static inline double array_bench_number(size_t i)
 {
     return (double)(ptrdiff_t)i;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Runs of granules that a test has taken, with a word on each page by which they are known again. */
+/* Runs of granules that a test has taken, with a word on each page by which they are known
+ * again. */
 #ifndef OWL_TESTS_POOL_STAMP_H
 #define OWL_TESTS_POOL_STAMP_H
 

@@ -345,8 +345,8 @@ static int slow_purge(void *start, size_t bytes)
 
 static atomic_bool forked;
 
-/* The thread goes on until the child is there: that of a thread which has ended and is not joined is
- * a leak to ThreadSanitizer. */
+/* The thread goes on until the child is there: that of a thread which has ended and is not
+ * joined is a leak to ThreadSanitizer. */
 static void *purge_all(void *unused)
 {
     owl_pool_purge(0);

@@ -63,7 +63,8 @@ OWL_API void *owl_calloc(size_t count, size_t size) OWL_ATTR(malloc, alloc_size(
  * Size 0: frees p and returns NULL, as glibc does. NULL with ENOMEM: no memory; p is unchanged. */
 OWL_API void *owl_realloc(void *p, size_t size) OWL_ATTR(alloc_size(2));
 
-/* As owl_realloc for `count` elements of `size` bytes; ENOMEM if the product overflows (OpenBSD). */
+/* As owl_realloc for `count` elements of `size` bytes; ENOMEM if the product overflows
+ * (OpenBSD). */
 OWL_API void *owl_reallocarray(void *p, size_t count, size_t size) OWL_ATTR(alloc_size(2, 3));
 
 /* A new block of at least `size` bytes, any size, that starts at a multiple of `alignment`. NULL
