@@ -85,7 +85,7 @@ static struct owl_span *checked(const void *p)
 static void free_small(struct owl_span *s, struct owl_block *b)
 {
     uintptr_t owner = owl_word_load_relaxed(&s->owner);
-    struct owl_cache *c = owl_cache_self;
+    struct owl_cache *c = owl_cache_mine();
     if (c == &owl_cache_none)
         c = owl_cache_get();
     if (c == NULL || c == &owl_cache_gone) {
@@ -313,6 +313,7 @@ size_t owl_trim(size_t keep)
     struct owl_cache *c = owl_cache_get();
     if (c != NULL)
         owl_cache_flush(c);
+    owl_cache_flush_others();
     size_t purged = 0;
     owl_cache_each(purge_slabs, &purged);
     purged += owl_pool_purge(keep);

@@ -25,7 +25,7 @@ void owl_free_slow(void *p);
 static inline void *owl_malloc_fast(size_t size)
 {
     if (__builtin_expect(size <= OWL_SMALL_MAX, 1)) {
-        void *p = owl_cache_pop(owl_cache_self, owl_class_of(size));
+        void *p = owl_cache_pop(owl_cache_mine(), owl_class_of(size));
         if (__builtin_expect(p != NULL, 1))
             return p;
     }
@@ -44,7 +44,7 @@ static inline bool owl_is_block_start(const struct owl_span *s, const void *p)
 /* The relaxed load of the owner is the read that slab.h proves right. */
 static inline void owl_free_fast(void *p)
 {
-    struct owl_cache *c = owl_cache_self;
+    struct owl_cache *c = owl_cache_mine();
     uintptr_t distance = (uintptr_t)p - owl_word_peek(&owl_page_map.base);
     if (__builtin_expect(distance < owl_word_peek(&owl_page_map.accessible), 1)) {
         struct owl_span *s = &owl_page_map.map[distance >> OWL_GRANULE_SHIFT];

@@ -7,7 +7,12 @@
  *   relaxed   the access is whole and nothing more
  *   acquire   what follows stays after it; pairs with a release of the same word
  *   release   what precedes stays before it
- * cas and swap are acquire and release both.
+ * cas, swap and add are acquire and release both.
+ *
+ * once and hand are for words that others change or read at moments at which they have made this
+ * thread pass a memory barrier (os.h): all that they need here is that the compiler makes the access
+ * once, where it is written, for once before everything that follows and after everything that
+ * precedes. They are acquire and release where a tool watches, which cannot know of that barrier.
  *
  * peek and poke are for words that one thread writes and others read only for a hint, or that are
  * written before anybody can care: any value that the word ever had will do. They are plain accesses,
@@ -72,6 +77,26 @@ typedef _Atomic(uint32_t) owl_u32;
 OWL_ATOMIC_DEFINE(word, owl_word, uintptr_t)
 OWL_ATOMIC_DEFINE(u32, owl_u32, uint32_t)
 
+static inline uintptr_t owl_word_once(const owl_word *w)
+{
+    return atomic_load_explicit(w, memory_order_acquire);
+}
+
+static inline void owl_word_hand(owl_word *w, uintptr_t v)
+{
+    atomic_store_explicit(w, v, memory_order_release);
+}
+
+static inline uint32_t owl_u32_add(owl_u32 *w, uint32_t n)
+{
+    return atomic_fetch_add_explicit(w, n, memory_order_acq_rel);
+}
+
+static inline void owl_barrier_compiler(void)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
 static inline void owl_cpu_relax(void)
 {
 }
@@ -130,6 +155,30 @@ _Static_assert(sizeof(uintptr_t) == sizeof(uint64_t), "owlalloc wants 64-bit poi
 
 OWL_ATOMIC_DEFINE(word, owl_word, uintptr_t, 64)
 OWL_ATOMIC_DEFINE(u32, owl_u32, uint32_t, 32)
+
+static inline uintptr_t owl_word_once(const owl_word *w)
+{
+    ck_pr_barrier();
+    return *(const volatile owl_word *)w;
+}
+
+static inline void owl_word_hand(owl_word *w, uintptr_t v)
+{
+    *w = v;
+}
+
+static inline uint32_t owl_u32_add(owl_u32 *w, uint32_t n)
+{
+    ck_pr_fence_release();
+    uint32_t before = ck_pr_faa_32(w, n);
+    ck_pr_fence_acquire();
+    return before;
+}
+
+static inline void owl_barrier_compiler(void)
+{
+    ck_pr_barrier();
+}
 
 static inline void owl_cpu_relax(void)
 {

@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "cache.h"
+#include "cache_inside.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <string.h>
-#include <sys/auxv.h>
 
 #include "check.h"
-#include "mapping.h"
-#include "memfd.h"
 #include "option.h"
-#include "os.h"
-#include "pool.h"
 
 /* The slots of a magazine that has no room: it is empty and full. */
 static struct owl_block *no_slots[1];
@@ -19,216 +12,74 @@ static struct owl_block *no_slots[1];
 
 struct owl_cache owl_cache_none = {.top = NO_ROOM, .limit = NO_ROOM};
 struct owl_cache owl_cache_gone = {.top = NO_ROOM, .limit = NO_ROOM};
-__thread struct owl_cache *owl_cache_self __attribute__((tls_model("initial-exec"))) =
-    &owl_cache_none;
-
-/* Caches are carved from mappings that are never given up: a stale pointer to one stays a pointer
- * to a cache. The lock guards all fields. */
-static struct {
-    struct owl_lock lock;
-    bool ready;             /* the allocator is set up */
-    bool keyed;             /* there is a key; without one, a cache could not be ended */
-    pthread_key_t key;      /* its destructor ends a thread's cache */
-    struct owl_cache *all;  /* every cache ever made, the newest first */
-    struct owl_cache *idle; /* those without a thread */
-    char *fresh, *end;      /* room for more caches */
-} caches;
-
-/* fork: all locks of rank 1 to 3 are taken before, and let go after in parent and child, so that
- * the child, which has one thread, finds every structure whole and can allocate at once. */
-static void fork_prepare(void)
-{
-    owl_lock(&caches.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_lock(&c->owner.lock);
-    owl_lock(&owl_orphans.lock);
-}
-
-static void fork_parent(void)
-{
-    owl_unlock(&owl_orphans.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_unlock(&c->owner.lock);
-    owl_unlock(&caches.lock);
-}
-
-static void fork_child(void)
-{
-    owl_lock_reset(&owl_orphans.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next) {
-        owl_lock_reset(&c->owner.lock);
-        if (c != owl_cache_self)
-            owl_word_store_relaxed(&c->thread, 0);
-    }
-    owl_lock_reset(&caches.lock);
-}
-
-static void thread_ends(void *cache);
-
-/* The very first call, from whichever thread, maybe before any constructor. The handlers for
- * fork are registered here, before those of others, which may allocate: then those run while no
- * lock is held. The handlers of fork's beginning run in reverse, so locks are taken in the order
- * of ranks. */
-static void set_up(void)
-{
-    pthread_atfork(owl_memfd_fork_prepare, owl_memfd_fork_parent, owl_memfd_fork_child);
-    pthread_atfork(owl_mapping_fork_prepare, owl_mapping_fork_parent, owl_mapping_fork_child);
-    pthread_atfork(fork_prepare, fork_parent, fork_child);
-    owl_os_init();
-    owl_page_map.secret = owl_os.secret();
-    caches.keyed = pthread_key_create(&caches.key, thread_ends) == 0;
-    caches.ready = true;
-}
-
-_Static_assert(sizeof(struct owl_cache) <= OWL_GRANULE &&
-                   (sizeof(void *) << OWL_MAGAZINE_SHIFT) <= OWL_GRANULE,
-               "a mapping has room for whatever is carved");
-
-/* Zeroed memory for caches and slots, for good. The lock is held. NULL: no memory. */
-static void *carve(size_t bytes)
-{
-    if ((size_t)(caches.end - caches.fresh) < bytes) {
-        char *p = owl_os.map(OWL_GRANULE);
-        if (p == NULL)
-            return NULL;
-        caches.fresh = p;
-        caches.end = p + OWL_GRANULE;
-    }
-    void *p = caches.fresh;
-    caches.fresh += bytes;
-    return p;
-}
+__thread owl_word owl_cache_self __attribute__((tls_model("initial-exec"))) =
+    (uintptr_t)&owl_cache_none;
 
 /* Slots for a magazine: some that the cache has to spare, or new ones. NULL: no memory. */
 static struct owl_block **find_slots(struct owl_cache *c, unsigned shift)
 {
     void **slots = c->spare[shift];
-    if (slots != NULL) {
+    if (slots != NULL)
         c->spare[shift] = *slots;
-    } else {
-        owl_lock(&caches.lock);
-        slots = carve(sizeof *slots << shift);
-        owl_unlock(&caches.lock);
-    }
+    else
+        slots = owl_cache_carve(sizeof *slots << shift);
     return (struct owl_block **)slots;
 }
 
 static void use_slots(struct owl_cache *c, unsigned class, struct owl_block **slots, size_t count)
 {
-    owl_word_poke(&c->magazines[class].slots, (uintptr_t)slots);
-    owl_word_poke(&c->top[class], (uintptr_t)(slots + 1 + count));
+    c->magazines[class].slots = slots;
+    owl_word_poke(&c->magazines[class].base, (uintptr_t)slots);
+    owl_word_hand(&c->top[class], (uintptr_t)(slots + 1 + count));
     owl_word_poke(&c->limit[class], (uintptr_t)(slots + 1 + c->magazines[class].limit));
-}
-
-static struct owl_block **slots_of(const struct owl_cache *c, unsigned class)
-{
-    return (struct owl_block **)owl_word_peek(&c->magazines[class].slots);
 }
 
 /* Blocks in a magazine. Of another thread's this is a guess, which may be far off. */
 static size_t count_of(const struct owl_cache *c, unsigned class)
 {
-    return (owl_word_peek(&c->top[class]) - owl_word_peek(&c->magazines[class].slots)) /
+    return (owl_word_peek(&c->top[class]) - owl_word_peek(&c->magazines[class].base)) /
                sizeof(struct owl_block *) -
            1;
+}
+
+/* The blocks of a magazine, at the bottom of its slots again, from where those below them have been
+ * taken away. */
+static struct owl_block **settle(struct owl_cache *c, unsigned class)
+{
+    struct owl_magazine *m = &c->magazines[class];
+    struct owl_block **base = (struct owl_block **)owl_word_peek(&m->base);
+    if (base != m->slots) {
+        size_t count = count_of(c, class);
+        memmove(m->slots + 1, base + 1, count * sizeof *base);
+        use_slots(c, class, m->slots, count);
+    }
+    return m->slots + 1;
 }
 
 static void spare_slots(struct owl_cache *c, unsigned class)
 {
     struct owl_magazine *m = &c->magazines[class];
     if (m->limit > 0) {
-        void **slots = (void **)slots_of(c, class);
+        void **slots = (void **)m->slots;
         *slots = c->spare[m->shift];
         c->spare[m->shift] = slots;
     }
 }
 
-/* Back to no room; what was in the magazine has been taken care of. */
-static void close_magazine(struct owl_cache *c, unsigned class)
+void owl_cache_open(struct owl_cache *c)
 {
-    spare_slots(c, class);
-    c->magazines[class].limit = 0;
-    c->magazines[class].fill = 0;
-    use_slots(c, class, no_slots, 0);
-}
-
-static struct owl_cache *carve_cache(void)
-{
-    struct owl_cache *c = carve(sizeof *c);
-    if (c == NULL)
-        return NULL;
     for (unsigned class = 0; class < OWL_CLASSES; class++)
         use_slots(c, class, no_slots, 0);
-    c->next = caches.all;
-    caches.all = c;
-    return c;
 }
 
-/* All that the cache holds goes back, and the cache to the next thread. */
-static void end_cache(struct owl_cache *c)
+void owl_cache_close(struct owl_cache *c)
 {
-    owl_cache_flush(c);
-    owl_slab_abandon(&c->owner);
-    for (unsigned class = 0; class < OWL_CLASSES; class++)
-        close_magazine(c, class);
-    owl_lock(&caches.lock);
-    owl_word_store_relaxed(&c->thread, 0);
-    c->next_idle = caches.idle;
-    caches.idle = c;
-    owl_unlock(&caches.lock);
-}
-
-/* The destructor of the thread's key. Those of other keys run before and after it, in an order that
- * nobody knows, and may allocate; so the first time it only asks to be called again, after all that
- * there are now. What calls even later is served without a cache. */
-static void thread_ends(void *cache)
-{
-    struct owl_cache *c = cache;
-    if (!c->ending && pthread_setspecific(caches.key, c) == 0) {
-        c->ending = true;
-        return;
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        spare_slots(c, class);
+        c->magazines[class].limit = 0;
+        c->magazines[class].fill = 0;
     }
-    owl_cache_self = &owl_cache_gone;
-    end_cache(c);
-}
-
-/* A cache for this thread: one that another has left, or a new one. */
-static struct owl_cache *find_cache(void)
-{
-    owl_lock(&caches.lock);
-    if (!caches.ready)
-        set_up();
-    struct owl_cache *c = caches.idle;
-    if (c != NULL)
-        caches.idle = c->next_idle;
-    else if (caches.keyed)
-        c = carve_cache();
-    if (c != NULL)
-        owl_word_store_relaxed(&c->thread, (uintptr_t)pthread_self());
-    owl_unlock(&caches.lock);
-    return c;
-}
-
-struct owl_cache *owl_cache_get(void)
-{
-    struct owl_cache *c = owl_cache_self;
-    if (c != &owl_cache_none)
-        return c != &owl_cache_gone ? c : NULL;
-
-    int saved = errno;
-    c = find_cache();
-    if (c != NULL) {
-        owl_cache_self = c;
-        c->ending = false;
-        /* With the cache in place, for this may allocate. */
-        if (pthread_setspecific(caches.key, c) != 0) {
-            end_cache(c);
-            owl_cache_self = &owl_cache_none;
-            c = NULL;
-        }
-    }
-    errno = saved;
-    return c;
+    owl_cache_open(c);
 }
 
 static bool all_marked(struct owl_block *const *blocks, size_t n)
@@ -242,10 +93,12 @@ static bool all_marked(struct owl_block *const *blocks, size_t n)
 static bool magazine_is_valid(const struct owl_cache *c, unsigned class)
 {
     const struct owl_magazine *m = &c->magazines[class];
-    struct owl_block **slots = slots_of(c, class);
-    return slots[0] == NULL && m->fill <= m->limit && (m->limit == 0 || m->limit < 1u << m->shift) &&
-           owl_word_peek(&c->limit[class]) == (uintptr_t)(slots + 1 + m->limit) &&
-           count_of(c, class) <= m->limit && all_marked(slots + 1, count_of(c, class));
+    struct owl_block **base = (struct owl_block **)owl_word_peek(&m->base);
+    return m->slots[0] == NULL && base[0] == NULL && base >= m->slots && m->fill <= m->limit &&
+           (m->limit == 0 || m->limit < 1u << m->shift) &&
+           owl_word_peek(&c->limit[class]) == (uintptr_t)(m->slots + 1 + m->limit) &&
+           owl_word_peek(&c->top[class]) <= owl_word_peek(&c->limit[class]) &&
+           all_marked(base + 1, count_of(c, class));
 }
 
 bool owl_cache_is_valid(const struct owl_cache *c)
@@ -256,21 +109,6 @@ bool owl_cache_is_valid(const struct owl_cache *c)
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
         valid = valid && all_marked(c->remote[i].blocks, owl_u32_peek(&c->remote[i].count));
     return valid;
-}
-
-/* Before all other constructors (the library is linked with -z initfirst): see set_up. glibc hands
- * constructors the arguments of main; at this point its own `environ` may not be set yet. A program
- * with other rights than its caller's does not let that one choose. */
-__attribute__((constructor(101))) static void start(int count, char **arguments, char **environment)
-{
-    (void)count;
-    (void)arguments;
-    if (environment != NULL && getauxval(AT_SECURE) == 0)
-        owl_option_read(environment);
-    owl_lock(&caches.lock);
-    if (!caches.ready)
-        set_up();
-    owl_unlock(&caches.lock);
 }
 
 static uint16_t doubled(unsigned n, unsigned first, unsigned most)
@@ -306,7 +144,7 @@ static bool grow(struct owl_cache *c, unsigned class)
 {
     struct owl_magazine *m = &c->magazines[class];
     uint16_t limit = next_limit(m, class);
-    struct owl_block **slots = slots_of(c, class);
+    struct owl_block **slots = settle(c, class) - 1;
     size_t count = count_of(c, class);
     if (m->limit == 0 || limit >= 1u << m->shift) {
         unsigned shift = OWL_MAGAZINE_MIN_SHIFT;
@@ -335,7 +173,7 @@ static void reverse(struct owl_block **blocks, size_t n)
     }
 }
 
-void *owl_cache_refill(struct owl_cache *c, unsigned class)
+static void *refill(struct owl_cache *c, unsigned class)
 {
     struct owl_magazine *m = &c->magazines[class];
     const struct owl_class *k = &owl_classes[class];
@@ -344,39 +182,63 @@ void *owl_cache_refill(struct owl_cache *c, unsigned class)
     m->fill = doubled(m->fill, k->first, k->fill);
     if (m->fill > m->limit && (!grow(c, class) || m->fill > m->limit))
         m->fill = m->limit;
-    struct owl_block **blocks = slots_of(c, class) + 1;
+    struct owl_block **blocks = settle(c, class);
     size_t taken = owl_slab_take(&c->owner, class, m->fill, blocks);
     reverse(blocks, taken);
-    owl_word_poke(&c->top[class], (uintptr_t)(blocks + taken));
+    owl_word_hand(&c->top[class], (uintptr_t)(blocks + taken));
     owl_assert(owl_cache_is_valid(c));
     return owl_cache_pop(c, class);
 }
 
-/* The older half goes home. It is taken out first: a report of what is wrong with it may end in a
- * handler that allocates. */
-void owl_cache_push_full(struct owl_cache *c, struct owl_block *b)
+void *owl_cache_refill(struct owl_cache *c, unsigned class)
 {
-    struct owl_block *older[OWL_MAGAZINE_BLOCKS / 2 + 2];
-    unsigned class = owl_span_of(b)->class;
-    size_t count = count_of(c, class), half = (count + 1) / 2;
-    struct owl_block **blocks = slots_of(c, class) + 1;
-    memcpy(older, blocks, half * sizeof *blocks);
-    memmove(blocks, blocks + half, (count - half) * sizeof *blocks);
-    owl_word_poke(&c->top[class], (uintptr_t)(blocks + count - half));
-    if (grow(c, class))
+    owl_cache_enter(c);
+    void *p = refill(c, class);
+    owl_cache_leave(c);
+    return p;
+}
+
+/* Puts a block into a magazine that was full. What has to go home for it: the older half, and the
+ * block too if there is no memory for slots. */
+static size_t make_room(struct owl_cache *c, unsigned class, struct owl_block *b,
+                        struct owl_block **older)
+{
+    struct owl_block **blocks = settle(c, class);
+    size_t count = count_of(c, class), half = 0;
+    bool room = count < c->magazines[class].limit;
+    if (!room) {
+        half = (count + 1) / 2;
+        memcpy(older, blocks, half * sizeof *blocks);
+        memmove(blocks, blocks + half, (count - half) * sizeof *blocks);
+        owl_word_hand(&c->top[class], (uintptr_t)(blocks + count - half));
+        room = grow(c, class);
+    }
+    if (room)
         owl_cache_push(c, class, b);
     else
         older[half++] = b;
-    owl_assert(owl_cache_is_valid(c));
-    owl_slab_give(older, half);
+    return half;
 }
 
-static void flush_remote(struct owl_remote *r)
+/* What goes home is taken out first: a report of what is wrong with it may end in a handler that
+ * allocates. */
+void owl_cache_push_full(struct owl_cache *c, struct owl_block *b)
 {
-    size_t count = owl_u32_peek(&r->count);
+    struct owl_block *older[OWL_MAGAZINE_BLOCKS / 2 + 2];
+    owl_cache_enter(c);
+    size_t n = make_room(c, owl_span_of(b)->class, b, older);
+    owl_assert(owl_cache_is_valid(c));
+    owl_cache_leave(c);
+    owl_slab_give(older, n);
+}
+
+unsigned owl_cache_empty_remote(struct owl_remote *r, struct owl_block **blocks)
+{
+    unsigned count = owl_u32_peek(&r->count);
+    memcpy(blocks, r->blocks, count * sizeof *blocks);
     owl_u32_poke(&r->count, 0);
     owl_u32_poke(&r->bytes, 0);
-    owl_slab_give(r->blocks, count);
+    return count;
 }
 
 /* Fibonacci hashing: the upper bits of the product depend on all bits of the address. */
@@ -386,12 +248,17 @@ static struct owl_remote *remote_for(struct owl_cache *c, const struct owl_owner
     return &c->remote[product >> (64 - OWL_REMOTE_OWNERS_SHIFT)];
 }
 
+/* A buffer is emptied when another owner needs it, or when it is full: never both, for no block is
+ * as large as a buffer. */
 void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct owl_block *b,
                            size_t bytes)
 {
+    struct owl_block *home[OWL_REMOTE_BLOCKS];
+    unsigned n = 0;
     struct owl_remote *r = remote_for(c, owner);
+    owl_cache_enter(c);
     if (r->owner != owner) {
-        flush_remote(r);
+        n = owl_cache_empty_remote(r, home);
         r->owner = owner;
     }
     uint32_t count = owl_u32_peek(&r->count);
@@ -400,18 +267,28 @@ void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct 
     owl_u32_poke(&r->count, count + 1);
     owl_u32_poke(&r->bytes, owl_u32_peek(&r->bytes) + (uint32_t)bytes);
     if (count + 1 == OWL_REMOTE_BLOCKS || owl_u32_peek(&r->bytes) >= OWL_REMOTE_BYTES)
-        flush_remote(r);
+        n = owl_cache_empty_remote(r, home);
+    owl_cache_leave(c);
+    owl_slab_give(home, n);
 }
 
 void owl_cache_flush(struct owl_cache *c)
 {
-    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
-        flush_remote(&c->remote[i]);
+    struct owl_block *home[OWL_MAGAZINE_BLOCKS];
+    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {
+        owl_cache_enter(c);
+        unsigned n = owl_cache_empty_remote(&c->remote[i], home);
+        owl_cache_leave(c);
+        owl_slab_give(home, n);
+    }
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
-        struct owl_block **blocks = slots_of(c, class) + 1;
-        size_t count = count_of(c, class);
-        owl_word_poke(&c->top[class], (uintptr_t)blocks);
-        owl_slab_give(blocks, count);
+        owl_cache_enter(c);
+        struct owl_block **blocks = settle(c, class);
+        size_t n = count_of(c, class);
+        memcpy(home, blocks, n * sizeof *blocks);
+        owl_word_hand(&c->top[class], (uintptr_t)blocks);
+        owl_cache_leave(c);
+        owl_slab_give(home, n);
     }
 }
 
@@ -422,17 +299,6 @@ void *owl_cache_take_uncached(unsigned class)
         return NULL;
     owl_block_wipe(b);
     return b;
-}
-
-void owl_cache_each(void (*visit)(struct owl_owner *o, struct owl_cache *c, void *context),
-                    void *context)
-{
-    owl_lock(&caches.lock);
-    struct owl_cache *all = caches.all;
-    owl_unlock(&caches.lock);
-    for (struct owl_cache *c = all; c != NULL; c = c->next)
-        visit(&c->owner, c, context);
-    visit(&owl_orphans, NULL, context);
 }
 
 void owl_cache_count(const struct owl_cache *c, struct owl_cache_counts *counts)

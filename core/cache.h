@@ -18,10 +18,11 @@
  * Blocks of other owners that this thread frees are gathered by owner, and given back together.
  *
  * A cache is used by its own thread alone, without locks; only its `owner` part, the slabs, is
- * shared. The states of a thread are the values of owl_cache_self:
+ * shared. (Other threads may flush it, by a claim: cache_inside.h.) The states of a thread are the
+ * values of owl_cache_self:
  *
  *   &owl_cache_none   it has not called yet: no block, no room; the first call makes a cache
- *   a cache           from then on
+ *   a cache           from then on; &owl_cache_none for moments, while the cache is claimed
  *   &owl_cache_gone   its destructor has run: served by the orphans' slabs, one block at a time
  */
 #ifndef OWL_CORE_CACHE_H
@@ -35,7 +36,9 @@
 
 /* The slots of a magazine, and how it grows. */
 struct owl_magazine {
-    owl_word slots; /* address of the array */
+    struct owl_block **slots; /* the array */
+    owl_word base;  /* address of the slot below the oldest block, which holds NULL: the first one,
+                       or, since blocks were taken away by a claim, a later one */
     uint8_t shift;  /* it has 2^shift slots */
     uint16_t limit; /* blocks that fill it; less than 2^shift; 0: the class was never used */
     uint16_t fill;  /* blocks that an empty one is filled with; at most the limit */
@@ -61,14 +64,25 @@ struct owl_cache {
     struct owl_cache *next;              /* in the list of all caches, which only grows */
     struct owl_cache *next_idle;         /* in the list of those without a thread */
     bool ending;                         /* its thread's destructor has been called once */
+
+    owl_u32 busy;          /* slow paths of its thread under way, one in another */
+    owl_u32 claimed;       /* 1: another thread is flushing it; written under the lock */
+    struct owl_lock claim; /* held by who claims; guards `self` */
+    owl_word *self;        /* its thread's owl_cache_self; NULL: it has no thread */
+    uintptr_t stamp;       /* what it looked like when it was last looked at for being idle */
 };
 
-/* initial-exec: one pointer of static TLS, which a dlopened library can still get. */
-extern OWL_LOCAL __thread struct owl_cache *owl_cache_self
-    __attribute__((tls_model("initial-exec")));
+/* An address. initial-exec: a word of static TLS, which a dlopened library can still get. */
+extern OWL_LOCAL __thread owl_word owl_cache_self __attribute__((tls_model("initial-exec")));
 extern OWL_LOCAL struct owl_cache owl_cache_none, owl_cache_gone;
 
-/* This thread's cache. Makes it, and at the first call of all the allocator, if need be. Keeps errno.
+/* Each push or pop begins with a call of this: the cache may be claimed between two. */
+static inline struct owl_cache *owl_cache_mine(void)
+{
+    return (struct owl_cache *)owl_word_once(&owl_cache_self);
+}
+
+/* This thread's cache, for one push or pop, or for a slow path. Makes it, and at the first call of all the allocator, if need be. Keeps errno.
  * NULL: the thread has ended, there is no memory for a cache, or the program has no thread key
  * left. */
 struct owl_cache *owl_cache_get(void);
@@ -83,11 +97,22 @@ void owl_cache_push_full(struct owl_cache *c, struct owl_block *b);
 void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct owl_block *b,
                            size_t bytes);
 
-/* Gives all blocks back to the slabs. */
+/* Gives all blocks back to the slabs. The cache's own thread. */
 void owl_cache_flush(struct owl_cache *c);
+
+/* Gives back the blocks in all caches but the newest of each magazine (cache_inside.h tells why).
+ * One whose thread is in a slow path at the moment is left as it is. No lock may be held. */
+void owl_cache_flush_others(void);
+
+/* As owl_cache_flush_others, the caches that look as they did at the last call, so that their threads
+ * are idle. Whether others have blocks, which may be had later. One thread at a time. */
+bool owl_cache_flush_idle(void);
 
 /* A block for a thread that has no cache. NULL: no memory. */
 void *owl_cache_take_uncached(unsigned class);
+
+/* Every cache there is, in use or not: the newest, which leads to the others by `next`. */
+struct owl_cache *owl_cache_all(void);
 
 /* Calls visit for every cache there is, in use or not, and for the orphans last. */
 void owl_cache_each(void (*visit)(struct owl_owner *o, struct owl_cache *c, void *context),
@@ -115,7 +140,7 @@ static inline void *owl_cache_pop(struct owl_cache *c, unsigned class)
     if (__builtin_expect(b == NULL, 0))
         return NULL;
     owl_block_wipe(b);
-    owl_word_poke(&c->top[class], (uintptr_t)top);
+    owl_word_hand(&c->top[class], (uintptr_t)top);
     return b;
 }
 
@@ -129,7 +154,7 @@ static inline void owl_cache_push(struct owl_cache *c, unsigned class, struct ow
         return;
     }
     *top = b;
-    owl_word_poke(&c->top[class], (uintptr_t)(top + 1));
+    owl_word_hand(&c->top[class], (uintptr_t)(top + 1));
 }
 
 #endif

@@ -10,11 +10,12 @@
  *   0  a page file, then the beginning and end of watches, then the table of these
  *                                  pagefile.c, watch.c
  *   1  the list of caches          cache.c
- *   2  an owner's slabs            slab.c, one a thread cache
- *   3  the orphans' slabs          slab.c
- *   4  mappings                    mapping.c
- *   5  files and who shows them    memfd.c
- *   6  the pool and its ranges     pool.c
+ *   2  a claim on a cache          cache_claim.c, one a thread cache
+ *   3  an owner's slabs            slab.c, one a thread cache
+ *   4  the orphans' slabs          slab.c
+ *   5  mappings                    mapping.c
+ *   6  files and who shows them    memfd.c
+ *   7  the pool and its ranges     pool.c
  */
 #ifndef OWL_CORE_LOCK_H
 #define OWL_CORE_LOCK_H

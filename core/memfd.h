@@ -30,7 +30,7 @@
  * allocate, move and free. So a program that closes all descriptors loses only these: duplicates
  * are copies then, and at a fork the blocks are copied to private memory.
  *
- * The lock of rank 5 guards shifts, stores and their users, and all changes of these mappings.
+ * The lock of rank 6 guards shifts, stores and their users, and all changes of these mappings.
  */
 #ifndef OWL_CORE_MEMFD_H
 #define OWL_CORE_MEMFD_H

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -134,6 +135,18 @@ static void os_wake(owl_u32 *word)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+/* A process has to register first. */
+static int os_barrier(void)
+{
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0)
+        return 0;
+    if (errno != EPERM ||
+        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0 ||
+        syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
+        return -1;
+    return 0;
+}
+
 static size_t os_address_limit(void)
 {
     struct rlimit r;
@@ -222,6 +235,7 @@ struct owl_os owl_os = {
     .mapping_count = os_mapping_count,
     .wait = os_wait,
     .wake = os_wake,
+    .barrier = os_barrier,
     .address_limit = os_address_limit,
     .resident = os_resident,
     .secret = os_secret,

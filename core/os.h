@@ -111,6 +111,10 @@ struct owl_os {
     /* Wake one sleeper of word. */
     void (*wake)(owl_u32 *word);
 
+    /* All threads of the process that are running pass a full memory barrier; of the others it is as
+     * if they had. 0; or -1: the system has no such call. */
+    int (*barrier)(void);
+
     /* Bytes of address space this process may have in all; SIZE_MAX: no limit. */
     size_t (*address_limit)(void);
     /* Bytes of memory that this process has now. 0: the system does not tell. */

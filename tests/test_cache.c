@@ -64,7 +64,7 @@ static void last_freed_comes_first(void)
             owl_free(mine[i]);
         for (int i = 0; i < 8; i++)
             check(opaque(owl_malloc(small_size(class))) == mine[7 - i]);
-        check(owl_cache_is_valid(owl_cache_self));
+        check(owl_cache_is_valid(owl_cache_mine()));
     }
 }
 
@@ -74,21 +74,21 @@ static void magazines_grow_to_their_limit(void)
         const struct owl_class *k = &owl_classes[class];
         size_t most = (size_t)k->magazine;
         owl_free(owl_malloc(k->size));
-        struct owl_magazine *m = &owl_cache_self->magazines[class];
+        struct owl_magazine *m = &owl_cache_mine()->magazines[class];
         check(m->limit == 2 * k->first);
         size_t n = most * 6;
         for (int round = 0; round < 2; round++) {
             take_many(blocks, n, k->size);
-            check(owl_cache_is_valid(owl_cache_self));
+            check(owl_cache_is_valid(owl_cache_mine()));
             free_many(blocks, n);
-            check(owl_cache_is_valid(owl_cache_self));
+            check(owl_cache_is_valid(owl_cache_mine()));
         }
         check(m->limit == k->magazine);
         check(most * k->size <= OWL_MAGAZINE_BYTES);
-        check(cached_by(owl_cache_self) <= most);
-        owl_cache_flush(owl_cache_self);
-        check(cached_by(owl_cache_self) == 0);
-        check(out_of(&owl_cache_self->owner) == 0);
+        check(cached_by(owl_cache_mine()) <= most);
+        owl_cache_flush(owl_cache_mine());
+        check(cached_by(owl_cache_mine()) == 0);
+        check(out_of(&owl_cache_mine()->owner) == 0);
     }
 }
 
@@ -104,7 +104,7 @@ static void slabs_are_visited_seldom(void)
     take_many(blocks, have, size);
     free_many(blocks + limit * 4, limit * 4);
     have = limit * 4;
-    struct owl_owner *mine = &owl_cache_self->owner;
+    struct owl_owner *mine = &owl_cache_mine()->owner;
     size_t out = out_of(mine);
     for (int step = 0; step < 400; step++) {
         size_t length = 1 + next_random(&random) % (limit * 2);
@@ -135,12 +135,12 @@ static void to_and_fro_costs_no_visits(void)
     for (size_t level = 0; level < limit * 3; level += 3) {
         int visits = 0;
         take_many(blocks, level, size);
-        size_t out = out_of(&owl_cache_self->owner);
+        size_t out = out_of(&owl_cache_mine()->owner);
         for (int round = 0; round < 50; round++) {
             take_many(blocks + level, limit / 2, size);
             free_many(blocks + level, limit / 2);
-            visits += out_of(&owl_cache_self->owner) != out;
-            out = out_of(&owl_cache_self->owner);
+            visits += out_of(&owl_cache_mine()->owner) != out;
+            out = out_of(&owl_cache_mine()->owner);
         }
         check(visits <= 1);
         free_many(blocks, level);
@@ -151,13 +151,13 @@ static void flush_brings_all_home(void)
 {
     take_many(blocks, BLOCKS, 100);
     free_many(blocks, BLOCKS / 2);
-    check(cached_by(owl_cache_self) > 0);
-    owl_cache_flush(owl_cache_self);
-    check(cached_by(owl_cache_self) == 0 && owl_cache_is_valid(owl_cache_self));
-    check(out_of(&owl_cache_self->owner) == BLOCKS / 2);
+    check(cached_by(owl_cache_mine()) > 0);
+    owl_cache_flush(owl_cache_mine());
+    check(cached_by(owl_cache_mine()) == 0 && owl_cache_is_valid(owl_cache_mine()));
+    check(out_of(&owl_cache_mine()->owner) == BLOCKS / 2);
     check(owl_stats_heap_is_valid());
     free_many(blocks + BLOCKS / 2, BLOCKS / 2);
-    owl_cache_flush(owl_cache_self);
+    owl_cache_flush(owl_cache_mine());
     check(owl_pool_count().used == 0);
 }
 
@@ -173,8 +173,8 @@ static void *own(void *argument)
 {
     struct owner_thread *t = argument;
     take_many(blocks, t->number, t->size);
-    t->owner = &owl_cache_self->owner;
-    owl_cache_flush(owl_cache_self);
+    t->owner = &owl_cache_mine()->owner;
+    owl_cache_flush(owl_cache_mine());
     pthread_barrier_wait(&t->ready);
     pthread_barrier_wait(&t->end);
     return NULL;
@@ -212,11 +212,11 @@ static void remote_frees_go_home_in_batches(void)
         for (size_t i = 0; i < batch * 3; i++) {
             owl_free(blocks[i]);
             home = batch * 3 - out_of(t.owner);
-            check(i + 1 - home == cached_by(owl_cache_self));
+            check(i + 1 - home == cached_by(owl_cache_mine()));
             check(i + 1 - home <= batch);
             check(home == (i + 1) / batch * batch || home == i / batch * batch);
         }
-        owl_cache_flush(owl_cache_self);
+        owl_cache_flush(owl_cache_mine());
         check(out_of(t.owner) == 0 && owl_pool_count().used == 0);
         check(owl_stats_heap_is_valid());
         owner_ends(&t);
@@ -238,11 +238,11 @@ static void buffers_are_given_up_for_others(void)
     size_t home = 0;
     for (int i = 0; i < OWNERS; i++)
         home += out_of(threads[i].owner) == 0;
-    check(home > 0 && home + cached_by(owl_cache_self) == OWNERS);
-    check(owl_cache_is_valid(owl_cache_self));
+    check(home > 0 && home + cached_by(owl_cache_mine()) == OWNERS);
+    check(owl_cache_is_valid(owl_cache_mine()));
     for (int i = 0; i < OWNERS; i++)
         owner_ends(&threads[i]);
-    owl_cache_flush(owl_cache_self);
+    owl_cache_flush(owl_cache_mine());
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
 }
 
@@ -266,7 +266,7 @@ static void ended_threads_leave_nothing(void)
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
     take_many(blocks, 30, 48);
     run_thread(only_free, blocks); /* these went into the batch of the thread, which it gives */
-    owl_cache_flush(owl_cache_self);
+    owl_cache_flush(owl_cache_mine());
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
 }
 
@@ -288,7 +288,7 @@ static void blocks_outlive_their_thread(void)
         check(((unsigned char *)blocks[i])[47] == i);
     free_many(blocks, 30);
     owl_free(p);
-    owl_cache_flush(owl_cache_self);
+    owl_cache_flush(owl_cache_mine());
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
 }
 
@@ -313,8 +313,8 @@ static void late(void *argument)
     check(held[0] != NULL);
     if (destructor_runs == 1)
         owl_malloc_trim(0);
-    check(destructor_runs > 2 || owl_cache_self != &owl_cache_gone); /* the first round */
-    check(destructor_runs < 5 || owl_cache_self == &owl_cache_gone);
+    check(destructor_runs > 2 || owl_cache_mine() != &owl_cache_gone); /* the first round */
+    check(destructor_runs < 5 || owl_cache_mine() == &owl_cache_gone);
     /* (ThreadSanitizer believes the thread ended when the last round of destructors begins.) */
     if (destructor_runs < (SANITIZED ? 4 : 6))
         pthread_setspecific(destructor_runs % 2 ? key_before : key_after, argument);
@@ -338,7 +338,7 @@ static void destructors_may_still_call(void)
         run_thread(end_with_destructors, blocks);
         check(destructor_runs >= 4);
         owl_free(blocks[0]);
-        owl_cache_flush(owl_cache_self);
+        owl_cache_flush(owl_cache_mine());
         check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
     }
     struct owl_stats s;
@@ -369,7 +369,7 @@ static void another_thread_may_be_first(void)
 {
     run_thread(take_and_free, blocks);
     void *p = owl_malloc(10);
-    check(p != NULL && owl_cache_self != &owl_cache_none);
+    check(p != NULL && owl_cache_mine() != &owl_cache_none);
     owl_free(p);
     check(owl_stats_heap_is_valid());
 }
@@ -400,14 +400,14 @@ static void no_memory_for_a_cache(void)
     faults_install();
     fault_always(FAULT_MAP);
     take_many(blocks, 100, 64);
-    check(owl_cache_self == &owl_cache_none);
+    check(owl_cache_mine() == &owl_cache_none);
     free_many(blocks, 50);
     check(owl_orphans.slabs > 0 && owl_stats_heap_is_valid());
     fault_never(FAULT_MAP);
     owl_free(owl_malloc(1));
-    check(owl_cache_self != &owl_cache_none);
+    check(owl_cache_mine() != &owl_cache_none);
     free_many(blocks + 50, 50);
-    owl_cache_flush(owl_cache_self);
+    owl_cache_flush(owl_cache_mine());
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
 }
 
@@ -434,7 +434,7 @@ static void invalid_caches_are_seen(void)
 {
     take_many(blocks, 50, 64);
     free_many(blocks, 50);
-    struct owl_cache *c = owl_cache_self;
+    struct owl_cache *c = owl_cache_mine();
     unsigned class = owl_class_of(64);
     struct owl_block **top = (struct owl_block **)owl_word_peek(&c->top[class]);
     check(owl_cache_is_valid(c));
@@ -454,7 +454,7 @@ static void invalid_marks_on_the_way_are_seen(void)
 {
     run_thread(only_take, blocks);
     owl_free(blocks[0]);
-    struct owl_cache *c = owl_cache_self;
+    struct owl_cache *c = owl_cache_mine();
     check(owl_cache_is_valid(c));
     ((struct owl_block *)opaque(blocks[0]))->mark ^= 1;
     check(!owl_cache_is_valid(c));

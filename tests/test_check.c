@@ -269,7 +269,7 @@ static void double_after_flush(void)
     void *q = owl_malloc(case_size);
     check(q != NULL);
     owl_free(p);
-    owl_cache_flush(owl_cache_self);
+    owl_cache_flush(owl_cache_mine());
     owl_free(culprit(p));
 }
 

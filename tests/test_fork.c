@@ -137,7 +137,7 @@ static void in_child_of_threads(void)
     owl_free(large);
     owl_malloc_trim(0);
     check_blocks();
-    check(owl_pool_is_valid() && owl_cache_is_valid(owl_cache_self));
+    check(owl_pool_is_valid() && owl_cache_is_valid(owl_cache_mine()));
     _exit(0);
 }
 

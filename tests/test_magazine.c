@@ -19,7 +19,7 @@ static size_t block_size(unsigned class)
 
 static struct owl_magazine *magazine(unsigned class)
 {
-    return &owl_cache_self->magazines[class];
+    return &owl_cache_mine()->magazines[class];
 }
 
 static struct owl_block **slots_of(unsigned class)
@@ -29,7 +29,7 @@ static struct owl_block **slots_of(unsigned class)
 
 static struct owl_block **top_of(unsigned class)
 {
-    return (struct owl_block **)owl_word_peek(&owl_cache_self->top[class]);
+    return (struct owl_block **)owl_word_peek(&owl_cache_mine()->top[class]);
 }
 
 static size_t count_of(unsigned class)
@@ -40,14 +40,14 @@ static size_t count_of(unsigned class)
 static size_t cached_blocks(void)
 {
     struct owl_cache_counts c = {.blocks = 0};
-    owl_cache_count(owl_cache_self, &c);
+    owl_cache_count(owl_cache_mine(), &c);
     return c.blocks;
 }
 
 static size_t blocks_out(void)
 {
     struct owl_slab_counts c = {.slabs = 0};
-    owl_slab_count(&owl_cache_self->owner, &c);
+    owl_slab_count(&owl_cache_mine()->owner, &c);
     return c.blocks_out;
 }
 
@@ -122,7 +122,7 @@ static void free_beside_model(void **blocks, size_t n, unsigned class)
                                                    : magazine(class)->shift == shift + 1);
         check(memcmp(slots_of(class) + 1, &blocks[oldest], count_of(class) * sizeof *blocks) == 0);
     }
-    check(cached_blocks() == n - oldest && owl_cache_is_valid(owl_cache_self));
+    check(cached_blocks() == n - oldest && owl_cache_is_valid(owl_cache_mine()));
 }
 
 static void the_older_half_goes_home(void)
@@ -132,13 +132,13 @@ static void the_older_half_goes_home(void)
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
         unsigned most = owl_classes[class].magazine;
         take_many(blocks, most * 6u, class);
-        owl_cache_flush(owl_cache_self);
+        owl_cache_flush(owl_cache_mine());
         /* At last it is full: all of its slots are in use. */
         free_beside_model(blocks, most * 5u, class);
         for (size_t i = most * 5u; count_of(class) < most; i++)
             owl_free(blocks[i]);
         check(magazine(class)->limit == most && count_of(class) == most);
-        check(cached_blocks() == most && owl_cache_is_valid(owl_cache_self));
+        check(cached_blocks() == most && owl_cache_is_valid(owl_cache_mine()));
         for (size_t i = 0; i < most; i++)
             owl_malloc(block_size(class));
         check(count_of(class) == 0);
@@ -169,12 +169,12 @@ static void fills_double(unsigned class)
     check(before + 1u >= k->fill);
     while (taken > 0)
         owl_free(blocks[--taken]);
-    check(owl_cache_is_valid(owl_cache_self));
+    check(owl_cache_is_valid(owl_cache_mine()));
 }
 
 static void *fill_all(void *unused)
 {
-    check(owl_cache_get() == owl_cache_self);
+    check(owl_cache_get() == owl_cache_mine());
     for (unsigned class = 0; class < OWL_CLASSES; class++)
         fills_double(class);
     return unused;
@@ -256,15 +256,15 @@ static void grow_all(uint64_t random)
         for (size_t i = 0; i < n; i++)
             owl_free(blocks[i]);
     }
-    check(owl_cache_is_valid(owl_cache_self));
-    check_arrays(owl_cache_self);
+    check(owl_cache_is_valid(owl_cache_mine()));
+    check_arrays(owl_cache_mine());
 }
 
 static void *grow_from_nothing(void *cache)
 {
     owl_free(owl_malloc(1));
-    check(*(void **)cache == NULL || *(void **)cache == owl_cache_self);
-    *(void **)cache = owl_cache_self;
+    check(*(void **)cache == NULL || *(void **)cache == owl_cache_mine());
+    *(void **)cache = owl_cache_mine();
     grow_all(7);
     return NULL;
 }
@@ -292,8 +292,8 @@ static void *grow_one_after_another(void *number)
     grow_all((uintptr_t)number);
     if ((uintptr_t)number > 1)
         run_thread(grow_one_after_another, (void *)((uintptr_t)number - 1));
-    check_arrays(owl_cache_self);
-    check(owl_cache_is_valid(owl_cache_self));
+    check_arrays(owl_cache_mine());
+    check(owl_cache_is_valid(owl_cache_mine()));
     return NULL;
 }
 
@@ -339,7 +339,7 @@ static void use_without_slots(unsigned class)
 {
     static void *blocks[100];
     struct owl_block *own;
-    check(owl_slab_take(&owl_cache_self->owner, class, 1, &own) == 1 && blocks_out() == 1);
+    check(owl_slab_take(&owl_cache_mine()->owner, class, 1, &own) == 1 && blocks_out() == 1);
     owl_block_wipe(own);
     owl_free(own);
     check(blocks_out() == 0);
@@ -347,8 +347,8 @@ static void use_without_slots(unsigned class)
     check(owl_orphans.slabs > 0 && blocks_out() == 0 && magazine(class)->limit == 0);
     for (int i = 0; i < 100; i++)
         owl_free(blocks[i]);
-    owl_cache_flush(owl_cache_self);
-    check(owl_orphans.slabs == 0 && owl_cache_is_valid(owl_cache_self));
+    owl_cache_flush(owl_cache_mine());
+    check(owl_orphans.slabs == 0 && owl_cache_is_valid(owl_cache_mine()));
 }
 
 static void use_class(unsigned class)
@@ -356,10 +356,10 @@ static void use_class(unsigned class)
     static void *blocks[MOST * 3];
     size_t n = owl_classes[class].magazine * 3u;
     take_many(blocks, n, class);
-    owl_cache_flush(owl_cache_self);
+    owl_cache_flush(owl_cache_mine());
     check(blocks_out() == n);
     free_beside_model(blocks, n, class);
-    owl_cache_flush(owl_cache_self);
+    owl_cache_flush(owl_cache_mine());
     check(blocks_out() == 0);
 }
 
@@ -372,7 +372,7 @@ static void no_memory_for_slots(void)
     no_more_memory = true;
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
         owl_free(owl_malloc(block_size(class)));
-        owl_cache_flush(owl_cache_self);
+        owl_cache_flush(owl_cache_mine());
         if (magazine(class)->limit == 0)
             use_without_slots(class);
         else
@@ -381,14 +381,14 @@ static void no_memory_for_slots(void)
         *(limit == 0 ? &without : limit < owl_classes[class].magazine ? &small : &grown) += 1;
     }
     check(without > 0 && small > 0 && grown > 0);
-    check_arrays(owl_cache_self);
+    check_arrays(owl_cache_mine());
     fault_never(FAULT_MAP);
     no_more_memory = false;
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
         use_class(class);
         check(magazine(class)->limit > 2 * owl_classes[class].first);
     }
-    check_arrays(owl_cache_self);
+    check_arrays(owl_cache_mine());
     check(owl_stats_heap_is_valid() && owl_pool_count().used == 0);
 }
 
@@ -417,7 +417,7 @@ static void take_in_handler(int signal_number)
         check(*(uintptr_t *)held[i] == i);
     for (uintptr_t i = 0; i < MOST * 4; i++)
         owl_free(blocks[i]);
-    check(owl_cache_is_valid(owl_cache_self));
+    check(owl_cache_is_valid(owl_cache_mine()));
     _exit(0);
 }
 
@@ -438,13 +438,13 @@ static void report_from_magazine(bool flush)
     for (uintptr_t i = 0; i < HELD; i++)
         *(uintptr_t *)held[i] = i;
     take_many(blocks, most * 2, CLASS);
-    owl_cache_flush(owl_cache_self);
+    owl_cache_flush(owl_cache_mine());
     for (size_t i = 0; i < most - 50; i++)
         owl_free(blocks[i]);
     memset(opaque(blocks[20]), 0, sizeof(struct owl_block));
     owl_free(opaque(blocks[20]));
     if (flush)
-        owl_cache_flush(owl_cache_self);
+        owl_cache_flush(owl_cache_mine());
     for (size_t i = most; i < most * 2; i++)
         owl_free(blocks[i]);
     check(!"found");
@@ -467,7 +467,7 @@ static void invalid_magazines_are_seen(void)
     take_many(blocks, 50, CLASS);
     for (int i = 0; i < 50; i++)
         owl_free(blocks[i]);
-    struct owl_cache *c = owl_cache_self;
+    struct owl_cache *c = owl_cache_mine();
     struct owl_magazine *m = magazine(CLASS);
     struct owl_magazine right = *m;
     uintptr_t limit = owl_word_peek(&c->limit[CLASS]);

@@ -202,9 +202,9 @@ static size_t kept(size_t size)
     for (int i = 0; i < 2000; i++)
         owl_free(blocks[i]);
     struct owl_cache_counts counts = {.blocks = 0};
-    owl_cache_count(owl_cache_self, &counts);
-    check(counts.bytes == counts.blocks * size && owl_cache_is_valid(owl_cache_self));
-    owl_cache_flush(owl_cache_self);
+    owl_cache_count(owl_cache_mine(), &counts);
+    check(counts.bytes == counts.blocks * size && owl_cache_is_valid(owl_cache_mine()));
+    owl_cache_flush(owl_cache_mine());
     return counts.blocks;
 }
 

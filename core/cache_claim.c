@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Flushing the caches of other threads. */
+#include "cache_inside.h"
+
+#include "os.h"
+
+/* Blocks that are taken away under one claim. */
+enum { MOST = 1024 };
+
+struct taken {
+    unsigned count;
+    struct owl_block *blocks[MOST];
+};
+
+/* In owl_cache_enter, with `busy` raised: lets a claim pass. Who claims takes the lock before it sets
+ * the mark, so the mark may be another's after each wait. */
+void owl_cache_await(struct owl_cache *c)
+{
+    do {
+        owl_cache_leave(c);
+        owl_lock(&c->claim);
+        owl_unlock(&c->claim);
+        owl_u32_store_relaxed(&c->busy, owl_u32_load_relaxed(&c->busy) + 1);
+        owl_barrier_compiler();
+    } while (owl_u32_load_acquire(&c->claimed) != 0);
+}
+
+static void end_claim(struct owl_cache *c)
+{
+    owl_word_store_release(c->self, (uintptr_t)c);
+    owl_u32_store_release(&c->claimed, 0);
+    owl_unlock(&c->claim);
+}
+
+/* False: it has no thread, which is in no slow path, or the system has no barrier. */
+static bool claim(struct owl_cache *c)
+{
+    owl_lock(&c->claim);
+    if (c->self == NULL) {
+        owl_unlock(&c->claim);
+        return false;
+    }
+    owl_u32_store_relaxed(&c->claimed, 1);
+    owl_word_store_relaxed(c->self, (uintptr_t)&owl_cache_none);
+    if (owl_os.barrier() == 0 && owl_u32_load_acquire(&c->busy) == 0)
+        return true;
+    end_claim(c);
+    return false;
+}
+
+/* All blocks of a magazine but the newest, if there is room for them. False: there is none. The
+ * acquire of the top pairs with owl_word_hand in the fast paths. */
+static bool take_magazine(struct owl_cache *c, unsigned class, struct taken *t)
+{
+    struct owl_magazine *m = &c->magazines[class];
+    struct owl_block **top = (struct owl_block **)owl_word_load_acquire(&c->top[class]);
+    struct owl_block **base = (struct owl_block **)owl_word_peek(&m->base);
+    size_t count = (size_t)(top - base) - 1;
+    if (count <= 1)
+        return true;
+    if (count - 1 > MOST - t->count)
+        return false;
+    for (struct owl_block **b = base + 1; b < top - 1; b++)
+        t->blocks[t->count++] = *b;
+    top[-2] = NULL;
+    owl_word_poke(&m->base, (uintptr_t)(top - 2));
+    return true;
+}
+
+/* False: there is more. */
+static bool take(struct owl_cache *c, struct taken *t)
+{
+    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {
+        if (MOST - t->count < OWL_REMOTE_BLOCKS)
+            return false;
+        t->count += owl_cache_empty_remote(&c->remote[i], t->blocks + t->count);
+    }
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        if (!take_magazine(c, class, t))
+            return false;
+    return true;
+}
+
+/* Whether there is something to take; a guess while its thread runs. */
+static bool has_some(const struct owl_cache *c)
+{
+    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
+        if (owl_u32_peek(&c->remote[i].count) > 0)
+            return true;
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        if (owl_word_peek(&c->top[class]) - owl_word_peek(&c->magazines[class].base) >
+            2 * sizeof(struct owl_block *))
+            return true;
+    return false;
+}
+
+/* A number that hardly stays the same when the thread uses its cache. */
+static uintptr_t stamp_of(const struct owl_cache *c)
+{
+    uintptr_t stamp = 1;
+    for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
+        stamp = stamp * 31 + owl_u32_peek(&c->remote[i].count);
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        stamp = stamp * 31 + owl_word_peek(&c->top[class]);
+    return stamp;
+}
+
+/* The blocks go home while nothing is held: a report of what is wrong with one may end in a handler
+ * that allocates. */
+static void flush_other(struct owl_cache *c)
+{
+    struct taken t = {.count = 0};
+    bool all = false;
+    while (!all && claim(c)) {
+        all = take(c, &t);
+        end_claim(c);
+        owl_slab_give(t.blocks, t.count);
+        t.count = 0;
+    }
+}
+
+void owl_cache_flush_others(void)
+{
+    const struct owl_cache *mine = owl_cache_get();
+    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
+        if (c != mine && has_some(c))
+            flush_other(c);
+}
+
+bool owl_cache_flush_idle(void)
+{
+    bool active = false;
+    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next) {
+        uintptr_t stamp = stamp_of(c);
+        if (!has_some(c))
+            continue;
+        if (stamp == c->stamp)
+            flush_other(c);
+        c->stamp = stamp_of(c);
+        active |= has_some(c);
+    }
+    return active;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of the room `cache` share.
+ *
+ * A cache belongs to its thread, which uses it without locks. Another thread that wants to flush it
+ * claims it for a moment:
+ *
+ *   the other thread                              the cache's thread
+ *     takes the lock `claim`
+ *     claimed = 1, the thread's owl_cache_self      fast path: c = owl_cache_self, once;
+ *       = &owl_cache_none                             then one push or pop on c
+ *     makes all threads pass a memory barrier       slow path: busy++; claimed? then busy--,
+ *     busy != 0? then not now                         wait for the lock, again; ...; busy--
+ *     takes blocks out, but the newest of each
+ *       magazine
+ *     owl_cache_self = c, claimed = 0,
+ *     lets the lock go
+ *
+ * Since the barrier, each slow path either was seen busy or sees the claim: one of the two writes
+ * comes before the other side's read. And no fast path that begins after it finds the cache: it
+ * finds one without blocks and room, goes to its slow path, and waits there for the lock
+ * (owl_cache_get). What can still be under way is one single fast path that had read owl_cache_self
+ * before, and perhaps lies for long under a signal handler, or waits for a processor. It may pop the
+ * newest block of one magazine, or push one on top: it reads `top`, reads or writes the slot on
+ * either side of it, and writes `top`. So these are left alone: the other thread never writes `top`,
+ * leaves the newest block, and takes those below by raising the magazine's base, under the newest.
+ * The stores of all fast paths before that one are seen, because the barrier came after them.
+ *
+ * The barrier is the system's (membarrier(2)): it costs the threads that run an interrupt, the
+ * others nothing, and the fast paths no instruction. Where the system has none, nothing is claimed.
+ */
+#ifndef OWL_CORE_CACHE_INSIDE_H
+#define OWL_CORE_CACHE_INSIDE_H
+
+#include "cache.h"
+
+/* Begins a slow path: until the end the cache is its thread's alone. They may be nested. The acquire
+ * pairs with the release at the end of a claim, the release in owl_cache_leave with the acquire of
+ * who claims. */
+void owl_cache_await(struct owl_cache *c);
+
+static inline void owl_cache_enter(struct owl_cache *c)
+{
+    owl_u32_store_relaxed(&c->busy, owl_u32_load_relaxed(&c->busy) + 1);
+    owl_barrier_compiler();
+    if (__builtin_expect(owl_u32_load_acquire(&c->claimed) != 0, 0))
+        owl_cache_await(c);
+}
+
+static inline void owl_cache_leave(struct owl_cache *c)
+{
+    owl_u32_store_release(&c->busy, owl_u32_load_relaxed(&c->busy) - 1);
+}
+
+/* Gives a cache that is all zero its empty magazines, without room; ends those of one that was
+ * flushed, and keeps their slots for later. */
+void owl_cache_open(struct owl_cache *c);
+void owl_cache_close(struct owl_cache *c);
+
+/* Zeroed memory for slots, for good. NULL: no memory. */
+void *owl_cache_carve(size_t bytes);
+
+/* Takes all blocks out of a buffer. Their number. */
+unsigned owl_cache_empty_remote(struct owl_remote *r, struct owl_block **blocks);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The list of all caches; the first call of all, fork, and the start and end of threads. */
+#include "cache_inside.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/auxv.h>
+
+#include "mapping.h"
+#include "memfd.h"
+#include "option.h"
+#include "os.h"
+
+/* The cache of this thread, though it may be claimed. */
+static __thread struct owl_cache *own __attribute__((tls_model("initial-exec")));
+
+/* Caches are carved from mappings that are never given up: a stale pointer to one stays a pointer
+ * to a cache. The lock guards all fields. */
+static struct {
+    struct owl_lock lock;
+    bool ready;             /* the allocator is set up */
+    bool keyed;             /* there is a key; without one, a cache could not be ended */
+    pthread_key_t key;      /* its destructor ends a thread's cache */
+    struct owl_cache *all;  /* every cache ever made, the newest first */
+    struct owl_cache *idle; /* those without a thread */
+    char *fresh, *end;      /* room for more caches */
+} caches;
+
+/* fork: all locks of rank 1 to 4 are taken before, and let go after in parent and child, so that
+ * the child, which has one thread, finds every structure whole and can allocate at once. */
+static void fork_prepare(void)
+{
+    owl_lock(&caches.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_lock(&c->claim);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_lock(&c->owner.lock);
+    owl_lock(&owl_orphans.lock);
+}
+
+static void fork_parent(void)
+{
+    owl_unlock(&owl_orphans.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_unlock(&c->owner.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_unlock(&c->claim);
+    owl_unlock(&caches.lock);
+}
+
+/* The other threads are not here, nor is what their owl_cache_self were. */
+static void fork_child(void)
+{
+    owl_lock_reset(&owl_orphans.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next) {
+        owl_lock_reset(&c->owner.lock);
+        owl_lock_reset(&c->claim);
+        if (c != own) {
+            owl_word_store_relaxed(&c->thread, 0);
+            c->self = NULL;
+        }
+    }
+    owl_lock_reset(&caches.lock);
+}
+
+static void thread_ends(void *cache);
+
+/* The very first call, from whichever thread, maybe before any constructor. The handlers for
+ * fork are registered here, before those of others, which may allocate: then those run while no
+ * lock is held. The handlers of fork's beginning run in reverse, so locks are taken in the order
+ * of ranks. */
+static void set_up(void)
+{
+    pthread_atfork(owl_memfd_fork_prepare, owl_memfd_fork_parent, owl_memfd_fork_child);
+    pthread_atfork(owl_mapping_fork_prepare, owl_mapping_fork_parent, owl_mapping_fork_child);
+    pthread_atfork(fork_prepare, fork_parent, fork_child);
+    owl_os_init();
+    owl_page_map.secret = owl_os.secret();
+    caches.keyed = pthread_key_create(&caches.key, thread_ends) == 0;
+    caches.ready = true;
+}
+
+_Static_assert(sizeof(struct owl_cache) <= OWL_GRANULE &&
+                   (sizeof(void *) << OWL_MAGAZINE_SHIFT) <= OWL_GRANULE,
+               "a mapping has room for whatever is carved");
+
+/* Zeroed memory for caches and slots, for good. The lock is held. NULL: no memory. */
+static void *carve(size_t bytes)
+{
+    if ((size_t)(caches.end - caches.fresh) < bytes) {
+        char *p = owl_os.map(OWL_GRANULE);
+        if (p == NULL)
+            return NULL;
+        caches.fresh = p;
+        caches.end = p + OWL_GRANULE;
+    }
+    void *p = caches.fresh;
+    caches.fresh += bytes;
+    return p;
+}
+
+void *owl_cache_carve(size_t bytes)
+{
+    owl_lock(&caches.lock);
+    void *p = carve(bytes);
+    owl_unlock(&caches.lock);
+    return p;
+}
+
+static struct owl_cache *carve_cache(void)
+{
+    struct owl_cache *c = carve(sizeof *c);
+    if (c == NULL)
+        return NULL;
+    owl_cache_open(c);
+    c->next = caches.all;
+    caches.all = c;
+    return c;
+}
+
+/* All that the cache holds goes back, and the cache to the next thread. */
+static void end_cache(struct owl_cache *c)
+{
+    owl_cache_flush(c);
+    owl_slab_abandon(&c->owner);
+    owl_cache_close(c);
+    owl_lock(&caches.lock);
+    owl_word_store_relaxed(&c->thread, 0);
+    c->next_idle = caches.idle;
+    caches.idle = c;
+    owl_unlock(&caches.lock);
+}
+
+/* A thread is or is not the one that has the cache. */
+static void make_own(struct owl_cache *c)
+{
+    owl_lock(&c->claim);
+    own = c;
+    c->self = &owl_cache_self;
+    owl_word_store_relaxed(&owl_cache_self, (uintptr_t)c);
+    owl_unlock(&c->claim);
+}
+
+static void disown(struct owl_cache *c, const struct owl_cache *next)
+{
+    owl_lock(&c->claim);
+    own = NULL;
+    c->self = NULL;
+    owl_word_store_relaxed(&owl_cache_self, (uintptr_t)next);
+    owl_unlock(&c->claim);
+}
+
+/* The destructor of the thread's key. Those of other keys run before and after it, in an order that
+ * nobody knows, and may allocate; so the first time it only asks to be called again, after all that
+ * there are now. What calls even later is served without a cache. */
+static void thread_ends(void *cache)
+{
+    struct owl_cache *c = cache;
+    if (!c->ending && pthread_setspecific(caches.key, c) == 0) {
+        c->ending = true;
+        return;
+    }
+    disown(c, &owl_cache_gone);
+    end_cache(c);
+}
+
+/* A cache for this thread: one that another has left, or a new one. */
+static struct owl_cache *find_cache(void)
+{
+    owl_lock(&caches.lock);
+    if (!caches.ready)
+        set_up();
+    struct owl_cache *c = caches.idle;
+    if (c != NULL)
+        caches.idle = c->next_idle;
+    else if (caches.keyed)
+        c = carve_cache();
+    if (c != NULL)
+        owl_word_store_relaxed(&c->thread, (uintptr_t)pthread_self());
+    owl_unlock(&caches.lock);
+    return c;
+}
+
+struct owl_cache *owl_cache_get(void)
+{
+    struct owl_cache *c = owl_cache_mine();
+    while (c == &owl_cache_none && own != NULL) { /* it is claimed */
+        owl_lock(&own->claim);
+        owl_unlock(&own->claim);
+        c = owl_cache_mine();
+    }
+    if (c != &owl_cache_none)
+        return c != &owl_cache_gone ? c : NULL;
+
+    int saved = errno;
+    c = find_cache();
+    if (c != NULL) {
+        make_own(c);
+        c->ending = false;
+        /* With the cache in place, for this may allocate. */
+        if (pthread_setspecific(caches.key, c) != 0) {
+            disown(c, &owl_cache_none);
+            end_cache(c);
+            c = NULL;
+        }
+    }
+    errno = saved;
+    return c;
+}
+
+/* Before all other constructors (the library is linked with -z initfirst): see set_up. glibc hands
+ * constructors the arguments of main; at this point its own `environ` may not be set yet. A program
+ * with other rights than its caller's does not let that one choose. */
+__attribute__((constructor(101))) static void start(int count, char **arguments, char **environment)
+{
+    (void)count;
+    (void)arguments;
+    if (environment != NULL && getauxval(AT_SECURE) == 0)
+        owl_option_read(environment);
+    owl_lock(&caches.lock);
+    if (!caches.ready)
+        set_up();
+    owl_unlock(&caches.lock);
+}
+
+struct owl_cache *owl_cache_all(void)
+{
+    owl_lock(&caches.lock);
+    struct owl_cache *all = caches.all;
+    owl_unlock(&caches.lock);
+    return all;
+}
+
+void owl_cache_each(void (*visit)(struct owl_owner *o, struct owl_cache *c, void *context),
+                    void *context)
+{
+    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
+        visit(&c->owner, c, context);
+    visit(&owl_orphans, NULL, context);
+}
