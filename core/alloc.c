@@ -9,7 +9,7 @@
 #include "large.h"
 #include "mapping.h"
 #include "os.h"
-#include "pool.h"
+#include "scavenger.h"
 
 static void *out_of_memory(void)
 {
@@ -301,22 +301,13 @@ void *owl_pvalloc(size_t size)
     return alloc_aligned(owl_os.page, owl_round_up(size, owl_os.page));
 }
 
-static void purge_slabs(struct owl_owner *o, struct owl_cache *c, void *purged)
-{
-    (void)c;
-    *(size_t *)purged += owl_slab_purge(o);
-}
-
 size_t owl_trim(size_t keep)
 {
     int saved = errno;
     struct owl_cache *c = owl_cache_get();
     if (c != NULL)
         owl_cache_flush(c);
-    owl_cache_flush_others();
-    size_t purged = 0;
-    owl_cache_each(purge_slabs, &purged);
-    purged += owl_pool_purge(keep);
+    size_t purged = owl_scavenger_purge(keep);
     errno = saved;
     return purged;
 }

@@ -215,7 +215,9 @@ __attribute__((constructor(101))) static void start(int count, char **arguments,
 {
     (void)count;
     (void)arguments;
-    if (environment != NULL && getauxval(AT_SECURE) == 0)
+    if (getauxval(AT_SECURE) != 0)
+        owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
+    else if (environment != NULL)
         owl_option_read(environment);
     owl_lock(&caches.lock);
     if (!caches.ready)

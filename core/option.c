@@ -55,7 +55,10 @@ static bool parse(const char *text, long long *value)
 static const char *const *words_of(const struct option *o)
 {
     static const char *const backing[] = {OWL_BACKING_WORDS, NULL};
-    return o == &options[OWL_OPTION_BACKING] ? backing : NULL;
+    static const char *const scavenger[] = {OWL_SCAVENGER_WORDS, NULL};
+    if (o == &options[OWL_OPTION_BACKING])
+        return backing;
+    return o == &options[OWL_OPTION_SCAVENGER] ? scavenger : NULL;
 }
 
 static bool accepts(const struct option *o, long long value)
@@ -134,7 +137,7 @@ void owl_option_read(char *const *environment)
         if (text == NULL)
             continue;
         if (understand(o, text, &value))
-            owl_word_store_relaxed(&owl_option_values[i], (uintptr_t)value);
+            owl_option_force(i, value);
         else
             report(o, text);
     }

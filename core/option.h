@@ -21,11 +21,17 @@
     OPTION(DIRTY,       "dirty",       OWL_DIRTY_MIN,        0,     PTRDIFF_MAX,           false)  \
     OPTION(DIRTY_SHARE, "dirty_share", OWL_DIRTY_SHARE,      0,     OWL_DIRTY_SHARE_MAX,   false)  \
     OPTION(MAGAZINE,    "magazine",    OWL_MAGAZINE_BYTES,   0,     OWL_MAGAZINE_BYTES,    true)  \
-    OPTION(BACKING,     "backing",     OWL_BACKING_AUTO,     0,     OWL_BACKING_MEMFD,     false)
+    OPTION(BACKING,     "backing",     OWL_BACKING_AUTO,     0,     OWL_BACKING_MEMFD,     false)  \
+    OPTION(DECAY_MS,    "decay_ms",    OWL_DECAY_MS,         0,     OWL_DECAY_MS_MAX,      false)  \
+    OPTION(SCAVENGER,   "scavenger",   OWL_SCAVENGER_AUTO,   0,     OWL_SCAVENGER_INLINE,  true)
 
 /* Values of the option `backing`; in the environment these words stand for them. */
 enum { OWL_BACKING_AUTO, OWL_BACKING_PRIVATE, OWL_BACKING_MEMFD };
 #define OWL_BACKING_WORDS "auto", "private", "memfd"
+
+/* The same for the option `scavenger`. */
+enum { OWL_SCAVENGER_AUTO, OWL_SCAVENGER_THREAD, OWL_SCAVENGER_INLINE };
+#define OWL_SCAVENGER_WORDS "auto", "thread", "inline"
 
 /* Values are from `least` to `most`; a fixed one is not changed any more once the program runs. */
 #define OWL_OPTION_NUMBER(NAME, name, preset, least, most, fixed) OWL_OPTION_##NAME,
@@ -37,6 +43,12 @@ extern OWL_LOCAL owl_word owl_option_values[OWL_OPTION_COUNT];
 static inline long long owl_option(enum owl_option option)
 {
     return (long long)owl_word_load_relaxed(&owl_option_values[option]);
+}
+
+/* Gives an option a value that is in range, though it be fixed. For the library's constructor. */
+static inline void owl_option_force(enum owl_option option, long long value)
+{
+    owl_word_store_relaxed(&owl_option_values[option], (uintptr_t)value);
 }
 
 /* Takes the values from an environment, a list of "NAME=value" that ends in NULL. What is wrong

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #define _GNU_SOURCE /* mremap */
 #include "os_file.h"
+#include "os_hidden.h"
 #include "os_pagefile.h"
 #include "os_pages.h"
 #include "os_watch.h"
@@ -235,6 +236,8 @@ struct owl_os owl_os = {
     .mapping_count = os_mapping_count,
     .wait = os_wait,
     .wake = os_wake,
+    .sleep = os_sleep,
+    .hidden_start = os_hidden_start,
     .barrier = os_barrier,
     .address_limit = os_address_limit,
     .resident = os_resident,

@@ -111,6 +111,14 @@ struct owl_os {
     /* Wake one sleeper of word. */
     void (*wake)(owl_u32 *word);
 
+    /* Sleep while *word == value, at most so long; may wake early. */
+    void (*sleep)(owl_u32 *word, uint32_t value, unsigned milliseconds);
+    /* Runs body in a thread of which libc knows nothing, and which gets no signals and has no
+     * capabilities. There is one at a time: the last must have ended, or be about to. body may use
+     * this table, and of thread-local memory errno and *local, a variable of the caller that has
+     * `value` there. 0, or -1. */
+    int (*hidden_start)(void (*body)(void), owl_word *local, uintptr_t value);
+
     /* All threads of the process that are running pass a full memory barrier; of the others it is as
      * if they had. 0; or -1: the system has no such call. */
     int (*barrier)(void);

@@ -2,6 +2,7 @@
 #include "pool.h"
 
 #include "check.h"
+#include "due.h"
 #include "lock.h"
 #include "option.h"
 #include "os.h"
@@ -15,6 +16,7 @@ static struct {
     size_t used;      /* granules */
     size_t mapped;    /* bytes in mappings */
     size_t peak;      /* bytes: the most that used and mapped came to */
+    size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
     size_t purging;   /* granules of runs that are in no list while they are purged */
     owl_u32 purges;   /* how many of these have ended; changes wake */
     uint32_t waiters; /* who wait for the next */
@@ -74,6 +76,15 @@ static bool grow(enum owl_backing backing, size_t granules, unsigned align_order
     return growth == GROWN;
 }
 
+/* After each change of what is dirty. */
+static void note_dirty(void)
+{
+    size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
+    if (dirty < pool.low)
+        pool.low = dirty;
+    owl_u32_store_relaxed(&owl_due.pool, (uint32_t)(dirty >> (20 - OWL_GRANULE_SHIFT)));
+}
+
 /* Takes at most so many granules of the oldest of the largest dirty runs out of the index, on the
  * side where they join a clean run, and else at the end: the beginning is what is handed out next.
  * NULL: nothing is dirty. */
@@ -105,6 +116,7 @@ static size_t purge_one(size_t most)
     size_t index = owl_span_index(s);
     bool remapped = s->remapped;
     pool.purging += granules;
+    note_dirty();
     owl_unlock(&pool.lock);
     bool purged = owl_range_purge(s->range, index, index + granules, remapped) == 0;
     owl_lock(&pool.lock);
@@ -166,6 +178,14 @@ static void note_peak(void)
         pool.peak = bytes;
 }
 
+/* So many granules that were free are in use. */
+static void note_use(size_t granules)
+{
+    pool.used += granules;
+    note_dirty();
+    note_peak();
+}
+
 static struct owl_span *find(enum owl_backing backing, size_t granules, unsigned align_order,
                              size_t look)
 {
@@ -210,9 +230,9 @@ static struct owl_span *find_high(size_t granules)
 static struct owl_span *use(struct owl_span *run, size_t offset, size_t granules, bool *zero)
 {
     *zero = run->free == OWL_FREE_CLEAN;
-    pool.used += granules;
-    note_peak();
-    return owl_runs_carve(run, offset, granules);
+    struct owl_span *s = owl_runs_carve(run, offset, granules);
+    note_use(granules);
+    return s;
 }
 
 static bool is_valid(bool lists)
@@ -300,8 +320,10 @@ void owl_pool_give(struct owl_span *s, size_t granules)
     pool.used -= granules;
     owl_runs_add(s, granules, OWL_FREE_DIRTY, s->remapped);
     bound_dirty();
+    note_dirty();
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_unlock(&pool.lock);
+    owl_due_look();
 }
 
 void owl_pool_give_clean(struct owl_span *s, size_t granules)
@@ -325,8 +347,7 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
     if (enough) {
         s->remapped |= owl_runs_carve_all(r, first, first, end);
         s->granules = granules;
-        pool.used += end - first;
-        note_peak();
+        note_use(end - first);
     }
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_unlock(&pool.lock);
@@ -349,8 +370,7 @@ struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more)
         first->remapped = s->remapped | remapped;
         first->start = owl_span_address(first);
         first->granules = s->granules + more;
-        pool.used += more;
-        note_peak();
+        note_use(more);
     }
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_unlock(&pool.lock);
@@ -363,6 +383,33 @@ size_t owl_pool_purge(size_t keep)
     size_t purged = purge_down_to(keep >> OWL_GRANULE_SHIFT);
     owl_unlock(&pool.lock);
     return purged << OWL_GRANULE_SHIFT;
+}
+
+/* What was dirty all the time may have been wanted before; that nobody wanted it now is known by the
+ * least that was dirty. */
+bool owl_pool_decay(void)
+{
+    owl_lock(&pool.lock);
+    size_t purged = 1;
+    for (size_t idle = pool.low; idle > 0 && purged > 0 && pool.holders == 0; idle -= purged)
+        purged = purge_one(idle < OWL_DECAY_STEP ? idle : OWL_DECAY_STEP);
+    pool.low = owl_runs_granules(OWL_FREE_DIRTY);
+    bool left = pool.low > 0;
+    owl_unlock(&pool.lock);
+    return left;
+}
+
+static void purge_metadata_of(const struct owl_span *run)
+{
+    size_t index = owl_span_index(run);
+    owl_range_purge_metadata(run->range, index, index + run->run);
+}
+
+void owl_pool_purge_metadata(void)
+{
+    owl_lock(&pool.lock);
+    owl_runs_each(OWL_PRIVATE, OWL_FREE_CLEAN, OWL_METADATA_GRANULES, purge_metadata_of);
+    owl_unlock(&pool.lock);
 }
 
 struct owl_pool_counts owl_pool_count(void)

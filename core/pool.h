@@ -71,6 +71,13 @@ struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more);
  * fork. Bytes purged. */
 size_t owl_pool_purge(size_t keep);
 
+/* Purges as much as has been dirty ever since the last call, and was not used. Whether there is more
+ * that is dirty. */
+bool owl_pool_decay(void);
+
+/* Gives back what describes long clean runs. */
+void owl_pool_purge_metadata(void);
+
 struct owl_pool_counts owl_pool_count(void);
 
 /* The bytes of memory in use that is not the pool's, mappings; for the peak. */

@@ -204,6 +204,17 @@ struct owl_span *owl_runs_largest(enum owl_backing backing, enum owl_free state)
     return list != LISTS ? runs.lists[list].last : NULL;
 }
 
+void owl_runs_each(enum owl_backing backing, enum owl_free state, size_t granules,
+                   void (*visit)(const struct owl_span *run))
+{
+    unsigned set = set_of(backing, state);
+    unsigned list = filled_from(set + bin_of(granules), set + BINS);
+    for (; list < set + BINS; list = filled_from(list + 1, set + BINS))
+        for (const struct owl_span *s = runs.lists[list].first; s != NULL; s = s->next)
+            if (s->run >= granules)
+                visit(s);
+}
+
 struct owl_span *owl_run_before(const struct owl_range *r, size_t index)
 {
     if (index == 0 || r->map[index - 1].free == OWL_FREE_NOT)

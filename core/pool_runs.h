@@ -67,6 +67,10 @@ struct owl_span *owl_runs_find_high(enum owl_backing backing, enum owl_free stat
 /* The oldest run in the highest bin that is not empty. NULL: there is no run. */
 struct owl_span *owl_runs_largest(enum owl_backing backing, enum owl_free state);
 
+/* Calls visit with every run of at least so many granules. */
+void owl_runs_each(enum owl_backing backing, enum owl_free state, size_t granules,
+                   void (*visit)(const struct owl_span *run));
+
 /* The free run that ends before a granule of the range, or begins with it. NULL: none does. */
 struct owl_span *owl_run_before(const struct owl_range *r, size_t index);
 struct owl_span *owl_run_at(const struct owl_range *r, size_t index);

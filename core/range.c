@@ -139,6 +139,22 @@ int owl_range_commit(unsigned number, size_t end)
     return 0;
 }
 
+/* The whole pages among bytes [from, to) of an array. */
+static void purge_part(void *array, size_t from, size_t to)
+{
+    from = owl_round_up(from, owl_os.page);
+    to &= ~(owl_os.page - 1);
+    if (from < to)
+        owl_os.purge((char *)array + from, to - from);
+}
+
+void owl_range_purge_metadata(unsigned number, size_t from, size_t to)
+{
+    const struct owl_range *r = &owl_ranges[number];
+    purge_part(r->bits, from * BITS_BYTES, to * BITS_BYTES);
+    purge_part(r->map, (from + 1) * sizeof(struct owl_span), (to - 1) * sizeof(struct owl_span));
+}
+
 /* A refusal keeps addresses that nobody uses. */
 void owl_range_end(unsigned number)
 {

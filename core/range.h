@@ -81,14 +81,16 @@ struct owl_span {
     uint8_t free;                     /* enum owl_free */
     uint8_t remapped;                 /* pages of the span are mapped in other ways than the range's
                                        * are; until they are reset, which a purge does */
-    uint8_t swept;                    /* slab: nothing came home since its free pages were purged */
+    uint8_t looked;                   /* slab: when it was last looked at; see slab_purge.c */
     uint8_t shared;                   /* large: processes share it, and a fork leaves it as it is */
     uint8_t whole;                    /* large: its granules show all of the store, one by one */
     uint32_t users;                   /* store: blocks that show it */
     int64_t shift;                    /* memfd: which granule of the file is shown, less its own */
     struct owl_span *store;           /* large: whose bytes its pages show, until they are written
                                        * to; NULL: they are its own */
-    uint8_t unused2[8];
+    uint32_t dry;                     /* slab: of its free blocks, bytes that need no purge: they
+                                       * have no pages, or only such as others are on */
+    uint8_t unused2[4];
 };
 
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
@@ -161,6 +163,11 @@ int owl_range_add(enum owl_backing backing, size_t granules);
 /* Gives back the pages of granules [from, to) of a range, of which some are remapped, or none. They
  * are the range's own afterwards, and read as zero. 0, or -1: not all are. */
 int owl_range_purge(unsigned r, size_t from, size_t to, bool remapped);
+
+/* Gives back the pages that hold nothing but what describes granules [from, to) of a private range,
+ * which are free: the free bits, and the descriptors of all but the first and last. They read as
+ * zero then. */
+void owl_range_purge_metadata(unsigned r, size_t from, size_t to);
 
 /* The range will not grow any more: addresses above those that were made accessible go back. */
 void owl_range_end(unsigned r);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "due.h"
 #include "pool.h"
 
 struct owl_owner owl_orphans;
@@ -60,7 +61,8 @@ static bool slab_is_valid(const struct owl_owner *o, const struct owl_span *s)
         if (owl_word_load_relaxed(&s[i].owner) != owner_word(o) || s[i].kind != OWL_KIND_SLAB ||
             s[i].start != s->start || s[i].class != s->class)
             return false;
-    return ones == s->free_blocks && ones <= c->blocks && s->bytes == c->size;
+    return ones == s->free_blocks && ones <= c->blocks && s->bytes == c->size &&
+           s->dry <= (size_t)ones * c->size;
 }
 
 /* A fresh slab: all blocks at home. */
@@ -88,10 +90,12 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
         bits[c->blocks / 64] = ((uint64_t)1 << c->blocks % 64) - 1;
     s->free_blocks = c->blocks;
     s->first_word = 0;
-    s->swept = zero;
+    s->looked = 0;
+    s->dry = zero ? c->blocks * c->size : 0;
     set_owner(s, owner_word(me));
     list_add(&me->with_free[class], s);
     me->slabs++;
+    me->idle += owl_slab_idle(s);
     return s;
 }
 
@@ -101,6 +105,7 @@ static void end_slab(struct owl_owner *o, struct owl_span *s)
 {
     list_remove(&o->with_free[s->class], s);
     o->slabs--;
+    o->idle -= owl_slab_idle(s);
     set_owner(s, 0);
     for (size_t i = 0; i < s->granules; i++)
         s[i].kind = OWL_KIND_NONE;
@@ -111,9 +116,11 @@ static void move_slab(struct owl_owner *from, struct owl_owner *to, struct owl_s
 {
     list_remove(list_for(from, s), s);
     from->slabs--;
+    from->idle -= owl_slab_idle(s);
     set_owner(s, owner_word(to));
     list_add(list_for(to, s), s);
     to->slabs++;
+    to->idle += owl_slab_idle(s);
 }
 
 /* An orphan with free blocks of the class changes hands. */
@@ -125,8 +132,19 @@ static struct owl_span *adopt(struct owl_owner *me, unsigned class)
     struct owl_span *s = owl_orphans.with_free[class];
     if (s != NULL)
         move_slab(&owl_orphans, me, s);
+    owl_due_note(&owl_orphans.noted, owl_orphans.idle);
     owl_unlock(&owl_orphans.lock);
     return s;
+}
+
+/* So many blocks are not at home any more: they may be those without pages. */
+static void note_taken(struct owl_owner *me, struct owl_span *s, unsigned taken)
+{
+    size_t bytes = (size_t)taken * s->bytes;
+    size_t dry = bytes < s->dry ? bytes : s->dry;
+    s->dry -= (uint32_t)dry;
+    s->looked = 0;
+    me->idle -= bytes - dry;
 }
 
 /* Takes up to `want` blocks, lowest address first. */
@@ -171,13 +189,16 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
             s = make_slab(me, class);
         if (s == NULL)
             break;
-        taken += take_bits(s, want - taken, blocks + taken);
+        unsigned more = take_bits(s, want - taken, blocks + taken);
+        note_taken(me, s, more);
+        taken += more;
         if (s->free_blocks == 0) {
             list_remove(&me->with_free[class], s);
             list_add(&me->full, s);
         }
         owl_assert(slab_is_valid(me, s));
     }
+    owl_due_note(&me->noted, me->idle);
     owl_unlock(&me->lock);
     return taken;
 }
@@ -202,7 +223,8 @@ static bool give_one(struct owl_owner *o, struct owl_span *s, struct owl_block *
     if (bits[word] & bit)
         return false;
     bits[word] |= bit;
-    s->swept = 0;
+    s->looked = 0;
+    o->idle += s->bytes;
     if (word < s->first_word)
         s->first_word = word;
     if (s->free_blocks++ == 0) {
@@ -235,6 +257,7 @@ static struct given give_to(struct owl_owner *o, struct owl_block **blocks, size
             break;
         }
     }
+    owl_due_note(&o->noted, o->idle);
     owl_unlock(&o->lock);
     return given;
 }
@@ -256,6 +279,7 @@ void owl_slab_give(struct owl_block **blocks, size_t n)
         if (given.bad != NULL)
             owl_report(OWL_FAULT_DOUBLE, given.bad, owl_span_of(given.bad)->bytes);
         n = given.others;
+        owl_due_look();
     }
     errno = saved;
 }
@@ -270,8 +294,10 @@ void owl_slab_abandon(struct owl_owner *me)
         for (unsigned class = 0; class < OWL_CLASSES; class++)
             while (me->with_free[class] != NULL)
                 move_slab(me, &owl_orphans, me->with_free[class]);
+        owl_due_note(&owl_orphans.noted, owl_orphans.idle);
         owl_unlock(&owl_orphans.lock);
     }
+    owl_due_note(&me->noted, me->idle);
     owl_unlock(&me->lock);
 }
 
@@ -312,12 +338,15 @@ static bool list_is_valid(const struct owl_owner *o, const struct owl_span *list
 
 bool owl_slab_is_valid(struct owl_owner *o)
 {
-    size_t slabs = 0;
+    size_t slabs = 0, idle = 0;
     owl_lock(&o->lock);
     bool valid = list_is_valid(o, o->full, OWL_CLASSES, &slabs);
-    for (unsigned class = 0; class < OWL_CLASSES; class++)
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
         valid = valid && list_is_valid(o, o->with_free[class], class, &slabs);
-    valid = valid && slabs == o->slabs;
+        for (const struct owl_span *s = o->with_free[class]; s != NULL; s = s->next)
+            idle += owl_slab_idle(s);
+    }
+    valid = valid && slabs == o->slabs && idle == o->idle && o->noted == (uint32_t)(idle >> 20);
     owl_unlock(&o->lock);
     return valid;
 }

@@ -41,6 +41,8 @@
 struct owl_owner {
     struct owl_lock lock;
     size_t slabs;                                /* number of slabs owned */
+    size_t idle;                                 /* bytes at home that may be resident */
+    uint32_t noted;                              /* of those, what owl_due counts: MiB */
     struct owl_span *with_free[OWL_CLASSES];     /* slabs with a block at home; one that
                                                     gets its first is put in front */
     struct owl_span *full;                       /* slabs with none */
@@ -63,6 +65,17 @@ void owl_slab_give(struct owl_block **blocks, size_t n);
 /* Gives back the system's pages of an owner's slabs in which all blocks are at home. Bytes, which
  * may not all have been resident. Any thread. */
 size_t owl_slab_purge(struct owl_owner *o);
+
+/* As owl_slab_purge, of slabs that were seen without any use by the last call, of which `epoch` was
+ * another (1 to OWL_EPOCHS). Whether there are slabs to be purged later. */
+enum { OWL_EPOCHS = 254 };
+bool owl_slab_purge_idle(struct owl_owner *o, unsigned epoch);
+
+/* The bytes at home in a slab that may be resident. */
+static inline size_t owl_slab_idle(const struct owl_span *s)
+{
+    return (size_t)s->free_blocks * s->bytes - s->dry;
+}
 
 /* Leaves all slabs to the orphans. The owner's own thread, when it ends. */
 void owl_slab_abandon(struct owl_owner *me);

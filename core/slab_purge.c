@@ -3,7 +3,11 @@
  * Slabs that are sparse: the system's pages in which all blocks are at home are given back, though
  * other blocks of the slab are out. What is at home is known by its bit alone, so its memory may be
  * taken away; when a block there goes out again, its page is fresh.
+ *
+ * `looked` is 0 if a slab was used since it was last looked at; else the epoch of the look since
+ * which it was not.
  */
+#include "due.h"
 #include "os.h"
 #include "slab.h"
 
@@ -31,7 +35,7 @@ static size_t purge_between(uintptr_t from, uintptr_t to)
 }
 
 /* What lies behind the last block is nobody's: it goes with the last blocks, or alone. */
-static size_t purge_slab(struct owl_span *s)
+static size_t purge_slab(struct owl_owner *o, struct owl_span *s)
 {
     const uint64_t *bits = owl_span_bits(s);
     unsigned blocks = owl_classes[s->class].blocks;
@@ -44,39 +48,49 @@ static size_t purge_slab(struct owl_span *s)
         purged += purge_between(s->start + (uintptr_t)from * s->bytes,
                                 to < blocks ? s->start + (uintptr_t)to * s->bytes : end);
     }
-    s->swept = 1;
+    o->idle -= owl_slab_idle(s);
+    s->dry = s->free_blocks * (uint32_t)s->bytes;
     return purged;
 }
 
-/* The next slab in which something came home since it was last purged; NULL: there is none. */
-static struct owl_span *next_unswept(struct owl_span *s)
+/* The next slab from s on that is to be purged; NULL: there is none. Those that were used since they
+ * were last looked at are left for a later epoch, and so noted; in epoch 0 they are not. */
+static struct owl_span *next_due(struct owl_span *s, unsigned epoch, bool *later)
 {
-    while (s != NULL && s->swept)
-        s = s->next;
+    for (; s != NULL; s = s->next) {
+        if (owl_slab_idle(s) == 0)
+            continue;
+        if (epoch == 0 || (s->looked != 0 && s->looked != epoch))
+            break;
+        s->looked = (uint8_t)epoch;
+        *later = true;
+    }
     return s;
 }
 
 /* Purges until the end of the list, or until somebody waits for the owner's lock, which is held. */
-static size_t purge_list(struct owl_owner *o, unsigned class, bool *awaited)
+static size_t purge_list(struct owl_owner *o, unsigned class, unsigned epoch, bool *later,
+                         bool *awaited)
 {
     size_t purged = 0;
-    struct owl_span *s = next_unswept(o->with_free[class]);
+    struct owl_span *s = next_due(o->with_free[class], epoch, later);
     while (s != NULL && !*awaited) {
-        purged += purge_slab(s);
+        purged += purge_slab(o, s);
         *awaited = owl_lock_is_awaited(&o->lock);
-        s = next_unswept(s);
+        s = next_due(s, epoch, later);
     }
     return purged;
 }
 
-size_t owl_slab_purge(struct owl_owner *o)
+static size_t purge(struct owl_owner *o, unsigned epoch, bool *later)
 {
     size_t purged = 0;
     bool awaited = false;
     owl_lock(&o->lock);
     for (unsigned class = 0; class < OWL_CLASSES;) {
-        purged += purge_list(o, class, &awaited);
+        purged += purge_list(o, class, epoch, later, &awaited);
         if (awaited) {
+            owl_due_note(&o->noted, o->idle);
             owl_unlock(&o->lock);
             awaited = false;
             owl_lock(&o->lock);
@@ -84,6 +98,20 @@ size_t owl_slab_purge(struct owl_owner *o)
             class++;
         }
     }
+    owl_due_note(&o->noted, o->idle);
     owl_unlock(&o->lock);
     return purged;
+}
+
+size_t owl_slab_purge(struct owl_owner *o)
+{
+    bool later = false;
+    return purge(o, 0, &later);
+}
+
+bool owl_slab_purge_idle(struct owl_owner *o, unsigned epoch)
+{
+    bool later = false;
+    purge(o, epoch, &later);
+    return later;
 }

@@ -111,6 +111,25 @@
 /* Past that bound, so much of it is purged besides what is too much: the bound divided by this. */
 #define OWL_DIRTY_SLACK 8
 
+/* Default of the option `decay_ms`: how long free memory may stay resident without any use. */
+#define OWL_DECAY_MS 1000
+#define OWL_DECAY_MS_MAX 86400000
+
+/* The scavenger purges at most so many granules of the pool at once. */
+#define OWL_DECAY_STEP 256
+
+/* What describes clean runs of at least so many granules goes back too: their descriptors are a page
+ * and more, their free bits several. */
+#define OWL_METADATA_GRANULES 64
+
+/* The scavenger is started when so many MiB of free memory may be resident: in a program that has threads, in
+ * one that has none, and if the option `scavenger` says so at any rate. Though memory is due it ends
+ * after so many looks at which there was less than half of the first. */
+#define OWL_DUE_THREADS 8
+#define OWL_DUE_ALONE 32
+#define OWL_DUE_ALWAYS 1
+#define OWL_SCAVENGER_CALM 16
+
 /* Arrays. A reserve of at least so many bytes has addresses of its own: at most so many, and
  * under RLIMIT_AS at most this share of the limit. They are made accessible in steps of at least
  * so many. */

@@ -24,7 +24,7 @@ static struct owl_magazine *magazine(unsigned class)
 
 static struct owl_block **slots_of(unsigned class)
 {
-    return (struct owl_block **)owl_word_peek(&magazine(class)->slots);
+    return magazine(class)->slots;
 }
 
 static struct owl_block **top_of(unsigned class)
@@ -221,7 +221,7 @@ static void add_arrays(struct owl_owner *o, struct owl_cache *c, void *unused)
     (void)unused;
     for (unsigned class = 0; c != NULL && class < OWL_CLASSES; class++)
         if (c->magazines[class].limit > 0)
-            add_array(owl_word_peek(&c->magazines[class].slots), c->magazines[class].shift);
+            add_array((uintptr_t)c->magazines[class].slots, c->magazines[class].shift);
     for (unsigned shift = 0; c != NULL && shift <= OWL_MAGAZINE_SHIFT; shift++)
         for (void *const *slots = c->spare[shift]; slots != NULL; slots = *slots)
             add_array((uintptr_t)slots, shift);

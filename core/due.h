@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * How much free memory may be resident, roughly, so that it is known when there is enough of it to
+ * be worth a scavenger. Whoever makes memory free writes it down here and looks whether it is time;
+ * which is two loads as a rule, once in a batch of frees.
+ */
+#ifndef OWL_CORE_DUE_H
+#define OWL_CORE_DUE_H
+
+#include <stddef.h>
+
+#include "atomic.h"
+#include "tune.h"
+
+/* In MiB. */
+struct owl_due {
+    owl_u32 slabs;       /* blocks at home in slabs, of all owners */
+    owl_u32 pool;        /* dirty runs */
+    owl_u32 least;       /* so many are worth a call of serve; OWL_DUE_NEVER: none are, or somebody is
+                            busy with them already */
+    void (*serve)(void); /* keeps errno */
+};
+
+#define OWL_DUE_NEVER UINT32_MAX
+
+extern OWL_LOCAL struct owl_due owl_due;
+
+/* From now on serve is called, with whatever locks, when there are so many MiB. The release pairs
+ * with the acquire in owl_due_look. */
+static inline void owl_due_begin(void (*serve)(void), uint32_t least)
+{
+    owl_due.serve = serve;
+    owl_u32_store_release(&owl_due.least, least);
+}
+
+static inline uint32_t owl_due_now(void)
+{
+    return owl_u32_load_relaxed(&owl_due.slabs) + owl_u32_load_relaxed(&owl_due.pool);
+}
+
+static inline void owl_due_look(void)
+{
+    if (__builtin_expect(owl_due_now() >= owl_u32_load_acquire(&owl_due.least), 0))
+        owl_due.serve();
+}
+
+/* An owner's part of `slabs` was `noted`, and now is that of so many bytes. */
+static inline void owl_due_note(uint32_t *noted, size_t bytes)
+{
+    uint32_t now = (uint32_t)(bytes >> 20);
+    if (now != *noted) {
+        owl_u32_add(&owl_due.slabs, now - *noted);
+        *noted = now;
+    }
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A thread that libc does not know. pthread_create takes locks which the caller of free may hold
+ * (libc frees memory with its list of stacks locked), allocates, and tells libc for good that
+ * there are threads, which makes its own code slower. So the thread is made by clone(2), with memory
+ * of its own for the stack and for what stands for thread-local variables:
+ *
+ *    | guard | stack, growing down | variables ... | thread pointer -> | control block ... |
+ *
+ * Variables are at fixed distances from the thread pointer, the same in all threads. The area reaches
+ * as far in both directions as the two that are used here need, errno and one that the caller names,
+ * in the thread that starts this one; it is zero but for the latter and for the pointers to itself
+ * with which a control block begins on x86-64.
+ */
+#define _GNU_SOURCE /* clone */
+#include "os_hidden.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+void os_sleep(owl_u32 *word, uint32_t value, unsigned milliseconds)
+{
+    struct timespec t = {.tv_sec = milliseconds / 1000,
+                         .tv_nsec = milliseconds % 1000 * 1000000L};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &t, NULL, 0);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(OWL_ATOMIC_C11)
+
+/* Code with a sanitizer's calls in it wants a thread of libc's. */
+int os_hidden_start(void (*body)(void), owl_word *local, uintptr_t value)
+{
+    (void)body, (void)local, (void)value;
+    errno = ENOTSUP;
+    return -1;
+}
+
+#else
+
+enum { STACK = 128 << 10, MARGIN = 4096, CONTROL_BLOCK = 8192, TRIES = 1000 };
+
+/* The thread clears `id` when it ends: the system does, when it uses the stack no more. */
+static struct {
+    char *memory; /* from the guard on */
+    char *pointer;
+    pid_t process; /* whose child of fork has no such thread */
+    owl_u32 id;
+    void (*body)(void);
+} hidden;
+
+static char *thread_pointer(void)
+{
+#ifdef __x86_64__
+    char *p;
+    __asm__("mov %%fs:0, %0" : "=r"(p));
+    return p;
+#else
+    return __builtin_thread_pointer();
+#endif
+}
+
+/* Memory, once. False: there is none. */
+static bool make_memory(const owl_word *local)
+{
+    char *tp = thread_pointer(), *low = tp, *high = tp + CONTROL_BLOCK;
+    char *const variables[] = {(char *)&errno, (char *)(uintptr_t)local};
+    for (int i = 0; i < 2; i++) {
+        low = variables[i] < low ? variables[i] : low;
+        high = variables[i] > high ? variables[i] : high;
+    }
+    size_t below = owl_round_up((size_t)(tp - low) + CONTROL_BLOCK, owl_os.page);
+    size_t bytes = owl_os.page + STACK + below +
+                   owl_round_up((size_t)(high - tp) + MARGIN, owl_os.page);
+    char *memory = owl_os.map(bytes);
+    if (memory == NULL)
+        return false;
+    if (mprotect(memory, owl_os.page, PROT_NONE) != 0) {
+        owl_os.unmap(memory, bytes);
+        return false;
+    }
+    hidden.memory = memory;
+    hidden.pointer = memory + owl_os.page + STACK + below;
+#ifdef __x86_64__
+    void **block = (void **)hidden.pointer;
+    block[0] = block;
+    block[2] = block;
+#endif
+    return true;
+}
+
+/* Whatever may be done in the program's name, this thread needs none of it. */
+static void drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2];
+    memset(none, 0, sizeof none);
+    syscall(SYS_capset, &header, none);
+}
+
+static int run(void *unused)
+{
+    (void)unused;
+    drop_capabilities();
+    hidden.body();
+    return 0;
+}
+
+/* The last one has ended; or -1: not in time. */
+static int await_end(void)
+{
+    if (hidden.process != getpid())
+        owl_u32_store_relaxed(&hidden.id, 0);
+    for (int i = 0; owl_u32_load_acquire(&hidden.id) != 0; i++) {
+        if (i == TRIES) {
+            errno = EAGAIN;
+            return -1;
+        }
+        sched_yield();
+    }
+    return 0;
+}
+
+int os_hidden_start(void (*body)(void), owl_word *local, uintptr_t value)
+{
+    if (await_end() != 0 || (hidden.memory == NULL && !make_memory(local)))
+        return -1;
+    *(uintptr_t *)(hidden.pointer + ((char *)local - thread_pointer())) = value;
+    hidden.body = body;
+    hidden.process = getpid();
+    int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
+                CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+    sigset_t mask;
+    owl_os.signals_block(&mask);
+    int id = clone(run, hidden.memory + owl_os.page + STACK, flags, NULL, &hidden.id,
+                   hidden.pointer, &hidden.id);
+    int saved = errno;
+    owl_os.signals_restore(&mask);
+    errno = saved;
+    return id > 0 ? 0 : -1;
+}
+
+#endif

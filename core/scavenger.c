@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "scavenger.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/single_threaded.h>
+
+#include "cache.h"
+#include "due.h"
+#include "option.h"
+#include "os.h"
+#include "pool.h"
+#include "slab.h"
+
+enum { MIN_INTERVAL = 10 }; /* milliseconds */
+
+struct look {
+    unsigned epoch;
+    bool left;
+};
+
+static void purge_slabs(struct owl_owner *o, struct owl_cache *c, void *look)
+{
+    struct look *l = look;
+    (void)c;
+    l->left |= owl_slab_purge_idle(o, l->epoch);
+}
+
+static void purge_all(struct owl_owner *o, struct owl_cache *c, void *purged)
+{
+    (void)c;
+    *(size_t *)purged += owl_slab_purge(o);
+}
+
+size_t owl_scavenger_purge(size_t keep)
+{
+    size_t purged = 0;
+    owl_cache_flush_others();
+    owl_cache_each(purge_all, &purged);
+    purged += owl_pool_purge(keep);
+    owl_pool_purge_metadata();
+    return purged;
+}
+
+bool owl_scavenger_look(void)
+{
+    static unsigned looks;
+    struct look l = {.epoch = looks++ % OWL_EPOCHS + 1};
+    l.left = owl_cache_flush_idle();
+    owl_cache_each(purge_slabs, &l);
+    l.left |= owl_pool_decay();
+    if (!l.left)
+        owl_pool_purge_metadata();
+    return l.left;
+}
+
+/* MiB that are worth a scavenger; OWL_DUE_NEVER: none is. */
+static uint32_t worth(void)
+{
+    switch (owl_option(OWL_OPTION_SCAVENGER)) {
+    case OWL_SCAVENGER_INLINE:
+        return OWL_DUE_NEVER;
+    case OWL_SCAVENGER_THREAD:
+        return OWL_DUE_ALWAYS;
+    default:
+        return __libc_single_threaded ? OWL_DUE_ALONE : OWL_DUE_THREADS;
+    }
+}
+
+static void look_until_calm(void)
+{
+    static owl_u32 silent; /* nobody wakes the scavenger before its time */
+    unsigned calm = 0;
+    bool left = true;
+    while (left && calm < OWL_SCAVENGER_CALM) {
+        unsigned interval = (unsigned)owl_option(OWL_OPTION_DECAY_MS) / 2;
+        owl_os.sleep(&silent, 0, interval > MIN_INTERVAL ? interval : MIN_INTERVAL);
+        left = owl_scavenger_look();
+        calm = owl_due_now() < OWL_DUE_THREADS / 2 ? calm + 1 : 0;
+    }
+}
+
+/* What is due though nothing is left cannot be given back; so it takes twice as much before there is
+ * another start. Who made memory free since the last look, and saw that there is a scavenger, relies
+ * on it: so it looks once more when it has said that there is none. */
+static void scavenge(void)
+{
+    uint32_t least;
+    owl_os.thread_name("owl-scavenger");
+    do {
+        look_until_calm();
+        least = 2 * owl_due_now();
+        if (least < OWL_DUE_ALWAYS)
+            least = OWL_DUE_ALWAYS;
+        owl_u32_swap(&owl_due.least, least);
+    } while (owl_due_now() >= least && owl_due_now() >= worth() &&
+             owl_u32_cas(&owl_due.least, least, OWL_DUE_NEVER));
+}
+
+static void serve(void)
+{
+    uint32_t least = owl_u32_load_relaxed(&owl_due.least);
+    uint32_t needed = worth();
+    if (owl_due_now() < needed) {
+        /* Threads may start later, for which less is needed. */
+        uint32_t next = needed == OWL_DUE_ALONE ? OWL_DUE_THREADS : needed;
+        if (least < next)
+            owl_u32_cas(&owl_due.least, least, next);
+        return;
+    }
+    if (least == OWL_DUE_NEVER || !owl_u32_cas(&owl_due.least, least, OWL_DUE_NEVER))
+        return;
+    int saved = errno;
+    if (owl_os.hidden_start(scavenge, &owl_cache_self, (uintptr_t)&owl_cache_gone) != 0)
+        owl_u32_store_relaxed(&owl_due.least, 2 * owl_due_now());
+    errno = saved;
+}
+
+static void begin_again(void)
+{
+    owl_due_begin(serve, OWL_DUE_ALWAYS);
+}
+
+/* After the constructor that reads the options. A child of fork has no scavenger. */
+__attribute__((constructor(102))) static void start(void)
+{
+    begin_again();
+    pthread_atfork(NULL, NULL, begin_again);
+}
