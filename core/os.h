@@ -123,6 +123,9 @@ struct owl_os {
      * if they had. 0; or -1: the system has no such call. */
     int (*barrier)(void);
 
+    /* The time, from any moment on. It goes in steps of some milliseconds. */
+    uint64_t (*milliseconds)(void);
+
     /* Bytes of address space this process may have in all; SIZE_MAX: no limit. */
     size_t (*address_limit)(void);
     /* Bytes of memory that this process has now. 0: the system does not tell. */

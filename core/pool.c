@@ -17,6 +17,8 @@ static struct {
     size_t mapped;    /* bytes in mappings */
     size_t peak;      /* bytes: the most that used and mapped came to */
     size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
+    size_t allowed;   /* granules: what may be purged for the softer bound */
+    uint64_t allowed_at; /* when that was written down: milliseconds */
     size_t purging;   /* granules of runs that are in no list while they are purged */
     owl_u32 purges;   /* how many of these have ended; changes wake */
     uint32_t waiters; /* who wait for the next */
@@ -157,18 +159,38 @@ static bool wait_for_purge(void)
     return true;
 }
 
-/* Keeps dirty memory below its bound, but not while somebody waits until nothing is being
- * purged. */
+/* What may still be purged for the softer bound: so much more each millisecond, up to a point. */
+static size_t purge_allowance(void)
+{
+    uint64_t now = owl_os.milliseconds();
+    uint64_t more = (now - pool.allowed_at) * OWL_PURGE_RATE / 1000;
+    if (more > 0) {
+        pool.allowed = more < OWL_PURGE_MOST - pool.allowed ? pool.allowed + more : OWL_PURGE_MOST;
+        pool.allowed_at = now;
+    }
+    return pool.allowed;
+}
+
+/* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being purged.
+ * Past the softer one it is purged only if that has not been done too often lately: to purge what is
+ * soon wanted again costs page faults. */
 static void bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
-    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
+    size_t least = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
     size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
-    if (dirty <= bound || (share > 0 && dirty * share <= pool.used) || pool.holders > 0)
+    if (dirty <= least || (share > 0 && dirty * share <= pool.used) || pool.holders > 0)
         return;
-    if (share > 0 && pool.used / share > bound)
-        bound = pool.used / share;
-    purge_down_to(bound - bound / OWL_DIRTY_SLACK);
+    size_t soft = share > 0 && pool.used / share > least ? pool.used / share : least;
+    size_t hard = share > 0 && pool.used > least ? pool.used : least;
+    size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
+    if (excess > purge_allowance()) {
+        if (dirty <= hard)
+            return;
+        excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
+    }
+    size_t purged = purge_down_to(dirty - excess);
+    pool.allowed -= purged < pool.allowed ? purged : pool.allowed;
 }
 
 static void note_peak(void)

@@ -6,8 +6,8 @@
  * pages need no page faults, and the last freed of those of one length. Fresh address space comes
  * after both. What is cut off stays free.
  *
- * What the dirty runs hold is bounded, by two options: past the bound the oldest of the largest are
- * purged, or as much of them as is too much.
+ * What the dirty runs hold is bounded, softly by two options and past that by what is in use: past a
+ * bound the oldest of the largest are purged, or as much of them as is too much.
  *
  * Invariants (owl_pool_is_valid walks them):
  *   - every granule below the top of a range is in use, being purged or in one free run

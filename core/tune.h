@@ -105,11 +105,17 @@
 /* Free spans may keep their pages up to the larger of these: a fixed number of bytes, and the
  * bytes in use divided by the share. Defaults of the options `dirty` and `dirty_share`. */
 #define OWL_DIRTY_MIN ((size_t)6 << 20)
-#define OWL_DIRTY_SHARE 2
+#define OWL_DIRTY_SHARE 8
 #define OWL_DIRTY_SHARE_MAX (1 << 20)
 
 /* Past that bound, so much of it is purged besides what is too much: the bound divided by this. */
 #define OWL_DIRTY_SLACK 8
+
+/* For that bound so many granules are purged in a second, and so many at once after a pause: purging
+ * and using again takes some 25 us a granule, so this is 5 % of a processor. Past it, free spans may
+ * keep as much as is in use. */
+#define OWL_PURGE_RATE 2000
+#define OWL_PURGE_MOST 3000
 
 /* Default of the option `decay_ms`: how long free memory may stay resident without any use. */
 #define OWL_DECAY_MS 1000

@@ -132,7 +132,7 @@ static void what_is_wrong_is_said_in_a_line(void)
     read_entry("OWL_DIRTY_SHARE=2M");
     check(messages == 1 && value_of("dirty_share") == OWL_DIRTY_SHARE);
     check(strcmp(said, "owlalloc: OWL_DIRTY_SHARE=2M: not a number from 0 to 1048576 (K, M, G may "
-                       "follow); the default is used, 2\n") == 0);
+                       "follow); the default is used, 8\n") == 0);
 }
 
 static void long_values_are_cut(void)

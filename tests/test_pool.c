@@ -56,6 +56,18 @@ static void runs_just_given_are_taken_again(void)
     check(calls_of(FAULT_PURGE) == 0);
 }
 
+static uint64_t now;
+
+static uint64_t stopped_clock(void)
+{
+    return now;
+}
+
+static uint64_t fast_clock(void)
+{
+    return now += 1000000;
+}
+
 /* Small runs, many of them, and then bigger ones: dirty memory stays below its bound. */
 static void dirty_memory_is_bounded(void)
 {
@@ -64,6 +76,7 @@ static void dirty_memory_is_bounded(void)
     size_t least = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT;
     bool zero;
     set_up();
+    owl_os.milliseconds = fast_clock;
     for (size_t length = 1; length <= 16; length *= 4) {
         for (int i = 0; i < RUNS; i++)
             runs[i] = owl_pool_take(OWL_PRIVATE, length, 0, &zero);
@@ -78,6 +91,40 @@ static void dirty_memory_is_bounded(void)
         check(purges > 0 && purges < RUNS / 2);
         check(owl_pool_is_valid());
     }
+}
+
+/* Takes and gives so many granules in runs of 16, with as much in use. What is dirty then. */
+static size_t dirty_after_storm(size_t granules)
+{
+    bool zero;
+    struct owl_span *used = owl_pool_take(OWL_PRIVATE, granules, 0, &zero);
+    static struct owl_span *runs[1000];
+    size_t n = granules / 16;
+    check(n <= 1000);
+    for (size_t i = 0; i < n; i++)
+        runs[i] = owl_pool_take(OWL_PRIVATE, 16, 0, &zero);
+    for (size_t i = 0; i < n; i++)
+        owl_pool_give(runs[i], 16);
+    size_t dirty = owl_pool_count().dirty;
+    owl_pool_give(used, granules);
+    owl_pool_purge(0);
+    return dirty;
+}
+
+/* So much is purged for the softer bound, and no more until time passes; but never is more dirty than
+ * is in use. */
+static void in_a_storm_only_the_harder_bound_holds(void)
+{
+    enum { GRANULES = 4 * OWL_PURGE_MOST };
+    set_up();
+    now = 1000000;
+    owl_os.milliseconds = stopped_clock;
+    check(dirty_after_storm(GRANULES) >= GRANULES - OWL_PURGE_MOST - GRANULES / 4);
+    size_t all = dirty_after_storm(GRANULES);
+    check(all <= GRANULES && all >= GRANULES - GRANULES / 4);
+    now += 1000000;
+    check(dirty_after_storm(OWL_PURGE_MOST / 2) <= OWL_PURGE_MOST / 2 / OWL_DIRTY_SHARE +
+                                                      OWL_PURGE_MOST / 16);
 }
 
 static void nothing_is_purged_below_the_bound(void)
@@ -429,6 +476,7 @@ int main(void)
         child_test(odd_lengths_waste_nothing),
         child_test(runs_just_given_are_taken_again),
         child_test(dirty_memory_is_bounded),
+        child_test(in_a_storm_only_the_harder_bound_holds),
         child_test(nothing_is_purged_below_the_bound),
         child_test(purge_keeps_what_it_is_told),
         child_test(the_oldest_of_the_largest_are_purged),

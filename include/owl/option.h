@@ -12,9 +12,11 @@
  *       Bytes of free memory that may stay resident, so that it can be used again without page
  *       faults. More is given back to the system, down to seven eighths of this, when memory next
  *       becomes free. The bound is this or a share of the memory in use (dirty_share), whichever
- *       is larger.
- *   dirty_share  2          0 to 1048576
- *       The bytes in use divided by this are the share; 0: there is none.
+ *       is larger. While memory comes and goes so fast that giving back would take more than some 5 % of
+ *       a processor, as much may stay as is in use.
+ *   dirty_share  8          0 to 1048576
+ *       The bytes in use divided by this are the share; 0: there is none, and `dirty` holds at any
+ *       rate.
  *   magazine     524288     0 to 524288
  *       Bytes of free blocks of one size that a thread may keep for itself; but at least one block
  *       of each size. By the environment only.
