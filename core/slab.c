@@ -223,7 +223,6 @@ static bool give_one(struct owl_owner *o, struct owl_span *s, struct owl_block *
     if (bits[word] & bit)
         return false;
     bits[word] |= bit;
-    s->looked = 0;
     o->idle += s->bytes;
     if (word < s->first_word)
         s->first_word = word;

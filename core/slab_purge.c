@@ -4,8 +4,9 @@
  * other blocks of the slab are out. What is at home is known by its bit alone, so its memory may be
  * taken away; when a block there goes out again, its page is fresh.
  *
- * `looked` is 0 if a slab was used since it was last looked at; else the epoch of the look since
- * which it was not.
+ * `looked` is 0 if blocks were taken from a slab since it was last looked at; else the epoch of the
+ * look since which none were. Blocks that come home do not count: so a slab to which they only come,
+ * while others serve, loses its free pages all the time.
  */
 #include "due.h"
 #include "os.h"
