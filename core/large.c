@@ -90,10 +90,24 @@ void owl_large_free(struct owl_span *s)
     owl_large_unlock(locked);
 }
 
-/* What private pages have left where they were: zeroes, unless they show a store, or did; and
- * mappings that are better joined again. */
-static void give_left_behind(struct owl_span *s)
+/* Moves private pages, and those that show a store, to where there is room for so many bytes. */
+static enum owl_remap_left move_to(const struct owl_span *s, void *to, size_t room)
 {
+    void *from = owl_granule_at(s, 0);
+    size_t bytes = s->granules << OWL_GRANULE_SHIFT;
+    if (room > bytes && owl_ranges[s->range].apart && !owl_memfd_is_behind(s))
+        return owl_remap_grow(from, bytes, to, room);
+    return owl_remap_move(from, to, bytes) == 0 ? OWL_REMAP_STALE : OWL_REMAP_REFUSED;
+}
+
+/* What they have left where they were: zeroes, unless they show a store, or did; and mappings that
+ * are better joined again. Addresses that were lost stay in use, for ever. */
+static void give_left_behind(struct owl_span *s, enum owl_remap_left left)
+{
+    if (left == OWL_REMAP_LOST)
+        return;
+    if (left == OWL_REMAP_FRESH)
+        s->remapped = 0;
     if (s->remapped || owl_is_view(s))
         owl_memfd_give(s, s->granules);
     else
@@ -104,13 +118,14 @@ static void give_left_behind(struct owl_span *s)
  * cannot. */
 static int move_private(struct owl_span *s, struct owl_span *t, size_t before)
 {
-    size_t bytes = s->granules << OWL_GRANULE_SHIFT;
+    size_t room = (t->granules - before) << OWL_GRANULE_SHIFT;
+    enum owl_remap_left left = move_to(s, owl_granule_at(t, before), room);
     t->remapped = 1;
-    if (owl_remap_move(owl_granule_at(s, 0), owl_granule_at(t, before), bytes) != 0) {
+    if (left == OWL_REMAP_REFUSED) {
         owl_pool_give(t, t->granules);
         return -1;
     }
-    give_left_behind(s);
+    give_left_behind(s, left);
     return 0;
 }
 
@@ -137,16 +152,18 @@ static struct owl_span *cut(struct owl_span *s, size_t granules)
 /*
  * A run to which the pages of s can move, so many granules from its start. Whole page tables (2
  * MiB) move by one entry, if they lie in the same way at both places: so a longer run is taken, and
- * cut at both ends.
+ * cut at both ends. A block that has none yet, but will, begins with one: then all of it moves so
+ * the next time.
  */
 static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing backing,
                                     size_t before, size_t granules)
 {
-    size_t spare = s->granules >= OWL_TABLE ? OWL_TABLE - 1 : 0;
+    size_t spare = granules >= OWL_TABLE ? OWL_TABLE - 1 : 0;
+    size_t phase = s->granules >= OWL_TABLE ? owl_span_index(s) : 0;
     struct owl_span *t = owl_pool_take_clean(backing, granules + spare, 0);
     if (t == NULL)
         return NULL;
-    size_t skip = (owl_span_index(s) - owl_span_index(t) - before) & spare;
+    size_t skip = (phase - owl_span_index(t) - before) & spare;
     struct owl_span *first = cut(t, skip);
     struct owl_span *tail = spare > skip ? cut(first, granules) : NULL;
     if (skip > 0)
@@ -216,12 +233,13 @@ static void *move_out(struct owl_span *s, size_t bytes)
     void *p = owl_mapping_make(bytes, OWL_QUANTUM);
     if (p == NULL)
         return NULL;
-    if (owl_remap_move(owl_granule_at(s, 0), p, s->granules << OWL_GRANULE_SHIFT) != 0) {
+    enum owl_remap_left left = move_to(s, p, owl_round_up(bytes, owl_os.page));
+    if (left == OWL_REMAP_REFUSED) {
         owl_mapping_end(p);
         return NULL;
     }
     s->kind = OWL_KIND_NONE;
-    give_left_behind(s);
+    give_left_behind(s, left);
     return p;
 }
 

@@ -158,10 +158,17 @@ bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset)
     return in_a_row(s, granules) == granules;
 }
 
-/* Also asked without the lock: what is not live will never be again. */
+/* Also asked without the lock: what is not live will never be again. Who finds that finds, by the
+ * acquire, that a fork was the cause. */
 bool owl_memfd_is_live(const struct owl_span *s)
 {
-    return owl_u32_load_relaxed(&owl_ranges[s->range].live) != 0;
+    return owl_u32_load_acquire(&owl_ranges[s->range].live) != 0;
+}
+
+bool owl_memfd_is_behind(const struct owl_span *s)
+{
+    return owl_memfd_is_live(s) || s->store != NULL ||
+           (s->remapped && owl_u32_load_relaxed(&memfd.forked) != 0);
 }
 
 bool owl_memfd_may_grow(const struct owl_span *s)
@@ -206,7 +213,7 @@ static int copy_out(struct owl_span *s)
     if (copy == NULL)
         return -1;
     memcpy(copy, at, bytes);
-    if (owl_os.carry(copy, at, bytes) == 0)
+    if (owl_os.carry(copy, bytes, at, bytes) == 0)
         return 0;
     memcpy(at, copy, bytes); /* which may be fresh memory by now */
     owl_os.unmap(copy, bytes);
@@ -227,6 +234,7 @@ static void make_private(struct owl_span *s)
 static void freeze_range(unsigned number)
 {
     struct owl_range *r = &owl_ranges[number];
+    owl_u32_store_relaxed(&memfd.forked, 1);
     for (size_t i = 0; i < r->top;) {
         struct owl_span *s = &r->map[i];
         bool taken = s->kind == OWL_KIND_LARGE || s->kind == OWL_KIND_STORE;
@@ -235,7 +243,7 @@ static void freeze_range(unsigned number)
         i += taken ? s->granules : 1;
     }
     owl_os.file_close(&r->file);
-    owl_u32_store_relaxed(&r->live, 0);
+    owl_u32_store_release(&r->live, 0); /* with `forked`, as owl_memfd_is_live says */
     owl_range_end(number);
 }
 
@@ -250,10 +258,8 @@ void owl_memfd_fork_prepare(void)
             freeze_range(i);
             any = true;
         }
-    if (any) {
+    if (any)
         owl_pool_make_private();
-        owl_u32_store_relaxed(&memfd.forked, 1);
-    }
 }
 
 void owl_memfd_fork_parent(void)

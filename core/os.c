@@ -13,10 +13,13 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "tune.h"
 
 static void *os_mmap(size_t bytes, int prot, int flags)
 {
@@ -27,6 +30,21 @@ static void *os_mmap(size_t bytes, int prot, int flags)
 static void *os_reserve(size_t bytes)
 {
     return os_mmap(bytes, PROT_NONE, MAP_NORESERVE);
+}
+
+/* The kernel itself chooses addresses from the stack downwards or, by an older rule, from a third of
+ * the address space upwards. These lie below that, with as much room above as below; where exactly
+ * is random, for the sake of those who must not guess addresses. */
+static void *os_reserve_apart(size_t bytes, bool *apart)
+{
+    uint64_t random;
+    uintptr_t hint = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) == sizeof random)
+        hint = OWL_APART + random % (OWL_APART / OWL_RANGE_ALIGNMENT) * OWL_RANGE_ALIGNMENT;
+    void *p = mmap((void *)hint, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                   0);
+    *apart = p == (void *)hint;
+    return p == MAP_FAILED ? NULL : p;
 }
 
 static int os_commit(void *start, size_t bytes)
@@ -85,16 +103,25 @@ static size_t os_piece(void *start, size_t bytes)
     return one;
 }
 
-/* A move that is refused may have unmapped what was there. */
-static int move_pages(void *from, void *to, size_t bytes, int flags)
+/* MAP_FIXED_NOREPLACE: what others have mapped there stays. */
+static int os_fill(void *start, size_t bytes)
 {
-    if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | flags, to) != MAP_FAILED)
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE;
+    void *fresh = mmap(start, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (fresh == start)
+        return 0;
+    if (fresh != MAP_FAILED)
+        munmap(fresh, bytes); /* a kernel that does not know the flag */
+    return -1;
+}
+
+/* A move that is refused may have unmapped what was there. */
+static int move_pages(void *from, size_t bytes, void *to, size_t to_bytes, int flags)
+{
+    if (mremap(from, bytes, to_bytes, MREMAP_MAYMOVE | MREMAP_FIXED | flags, to) != MAP_FAILED)
         return 0;
     int saved = errno;
-    int unless_mapped = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE;
-    void *fresh = mmap(to, bytes, PROT_READ | PROT_WRITE, unless_mapped, -1, 0);
-    if (fresh != MAP_FAILED && fresh != to)
-        munmap(fresh, bytes); /* a kernel that does not know the flag */
+    os_fill(to, to_bytes);
     errno = saved;
     return -1;
 }
@@ -102,12 +129,12 @@ static int move_pages(void *from, void *to, size_t bytes, int flags)
 /* MREMAP_DONTUNMAP: no other thread's mapping can come between, as it could into a hole. */
 static int os_move(void *from, void *to, size_t bytes)
 {
-    return move_pages(from, to, bytes, MREMAP_DONTUNMAP);
+    return move_pages(from, bytes, to, bytes, MREMAP_DONTUNMAP);
 }
 
-static int os_carry(void *from, void *to, size_t bytes)
+static int os_carry(void *from, size_t bytes, void *to, size_t to_bytes)
 {
-    return move_pages(from, to, bytes, 0);
+    return move_pages(from, bytes, to, to_bytes, 0);
 }
 
 static int os_reset(void *start, size_t bytes)
@@ -218,6 +245,7 @@ static void os_message(const char *text, size_t bytes)
 struct owl_os owl_os = {
     .page = 0,
     .reserve = os_reserve,
+    .reserve_apart = os_reserve_apart,
     .commit = os_commit,
     .purge = os_purge,
     .map = os_map,
@@ -226,6 +254,7 @@ struct owl_os owl_os = {
     .piece = os_piece,
     .move = os_move,
     .carry = os_carry,
+    .fill = os_fill,
     .reset = os_reset,
     .populate = os_populate,
     .purge_many = os_purge_many,

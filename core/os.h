@@ -45,6 +45,9 @@ struct owl_os {
 
     /* Address space without memory: touching it faults. NULL: none to be had. */
     void *(*reserve)(size_t bytes);
+    /* As reserve; if possible, which *apart tells, where the system does not put mappings by itself
+     * as long as there is room elsewhere: nobody's comes into a hole that is there for a moment. */
+    void *(*reserve_apart)(size_t bytes, bool *apart);
     /* Make part of a reservation readable and writable; it reads as zero. 0, or -1. */
     int (*commit)(void *start, size_t bytes);
     /* Give the pages back; the addresses stay usable and read as zero. 0, or -1: unchanged. */
@@ -63,8 +66,12 @@ struct owl_os {
      * places. 0; or -1: nothing has moved, but at `to` there may be fresh private memory now,
      * because the kernel ends what is there before it looks whether it can move. */
     int (*move)(void *from, void *to, size_t bytes);
-    /* As move, but at `from` nothing is mapped afterwards, and anybody's mapping may come there. */
-    int (*carry)(void *from, void *to, size_t bytes);
+    /* As move, but at `from` nothing is mapped afterwards, and anybody's mapping may come there. At
+     * `to` the mapping is longer, if to_bytes is more than bytes: by memory that reads as zero; or,
+     * of a file, by what follows in it. */
+    int (*carry)(void *from, size_t bytes, void *to, size_t to_bytes);
+    /* Puts fresh private memory where nothing is mapped. 0; or -1: something is, or refused. */
+    int (*fill)(void *start, size_t bytes);
     /* Put fresh private memory, which reads as zero, in place of whatever is mapped. 0, or -1. */
     int (*reset)(void *start, size_t bytes);
     /* Fault all pages in for writing, in one call. 0; or -1: there may not be enough memory, and a

@@ -27,7 +27,7 @@ static size_t reservation_bytes(size_t granules)
 
 /* Down the ladder: Valgrind, RLIMIT_AS and small address spaces refuse the upper rungs. A limit
  * on the process is not ours to use up: its other mappings and stacks need room. */
-static void *reserve(size_t least, size_t *granules)
+static void *reserve(size_t least, size_t *granules, bool *apart)
 {
     size_t limit = owl_os.address_limit();
     for (int shift = OWL_RANGE_MAX_SHIFT; shift >= OWL_RANGE_MIN_SHIFT; shift--) {
@@ -38,7 +38,7 @@ static void *reserve(size_t least, size_t *granules)
         if (limit != SIZE_MAX && bytes > limit / OWL_RANGE_LIMIT_SHARE && n / 2 >= least &&
             shift > OWL_RANGE_MIN_SHIFT)
             continue;
-        void *p = owl_os.reserve(bytes);
+        void *p = owl_os.reserve_apart(bytes, apart);
         if (p != NULL) {
             *granules = n;
             return p;
@@ -69,9 +69,10 @@ int owl_range_add(enum owl_backing backing, size_t least)
 {
     uint32_t number = owl_u32_load_relaxed(&owl_range_count);
     size_t granules;
+    bool apart;
     if (number == OWL_RANGES || (number == 0 && backing != OWL_PRIVATE))
         return -1;
-    char *p = reserve(least, &granules);
+    char *p = reserve(least, &granules, &apart);
     if (p == NULL)
         return -1;
 
@@ -84,6 +85,7 @@ int owl_range_add(enum owl_backing backing, size_t least)
     r->reserved = reservation_bytes(granules);
     r->granules = granules;
     r->backing = backing;
+    r->apart = apart;
     owl_u32_store_relaxed(&r->live, backing == OWL_MEMFD);
     r->map = (struct owl_span *)p;
     r->bits = (uint64_t *)(p + map_bytes(granules));

@@ -103,6 +103,7 @@ struct owl_range {
     uint64_t *bits;        /* free bits of granule 0 */
     size_t granules;       /* that fit the reservation */
     enum owl_backing backing;
+    bool apart;           /* no others' mappings come near */
     owl_u32 live;         /* memfd: no fork has frozen the file */
     struct owl_file file; /* memfd */
     size_t top;            /* granules below this were handed to the pool */

@@ -49,6 +49,11 @@ bool owl_remap_may(void)
     return add_to_estimate();
 }
 
+static int carry(void *from, void *to, size_t bytes)
+{
+    return owl_os.carry(from, bytes, to, bytes);
+}
+
 /* Moves the mappings of a place one by one: only so is it known, after a refusal, how far that has
  * come, and kernels before 6.17 refuse several at once. The bytes moved. */
 static size_t move_each(char *from, char *to, size_t bytes, int (*move)(void *, void *, size_t))
@@ -76,13 +81,51 @@ int owl_remap_move(void *from, void *to, size_t bytes)
     return -1;
 }
 
+/* Moves all mappings but the last one. The bytes moved; `bytes`: refused, and they are back. */
+static size_t move_but_last(char *from, char *to, size_t bytes)
+{
+    size_t done = 0;
+    for (;;) {
+        size_t piece = owl_os.piece(from + done, bytes - done);
+        if (piece == bytes - done)
+            return done;
+        owl_remap_may(); /* is counted at least */
+        if (piece == 0 || owl_os.move(from + done, to + done, piece) != 0) {
+            memcpy(from, to, done);
+            return bytes;
+        }
+        done += piece;
+    }
+}
+
+/* Most blocks are one mapping, and nobody need ask how many they are. */
+enum owl_remap_left owl_remap_grow(void *from, size_t bytes, void *to, size_t to_bytes)
+{
+    size_t done = 0;
+    if (!owl_remap_may())
+        return OWL_REMAP_REFUSED;
+    if (owl_os.carry(from, bytes, to, to_bytes) != 0) {
+        done = move_but_last(from, to, bytes);
+        if (done == bytes)
+            return OWL_REMAP_REFUSED;
+        if (owl_os.carry((char *)from + done, bytes - done, (char *)to + done, to_bytes - done) !=
+            0) {
+            memcpy(from, to, done);
+            return OWL_REMAP_REFUSED;
+        }
+    }
+    if (owl_os.fill((char *)from + done, bytes - done) != 0)
+        return OWL_REMAP_LOST;
+    return done == 0 ? OWL_REMAP_FRESH : OWL_REMAP_STALE;
+}
+
 /* What private memory has aside is put where it belongs by copying; that of a file was only shown
  * there. */
 static int end_exchange(void *a, void *b, char *aside, size_t bytes, size_t moved, bool file)
 {
     size_t back = 0;
     if (moved == bytes)
-        back = move_each(aside, a, bytes, owl_os.carry);
+        back = move_each(aside, a, bytes, carry);
     if (back == bytes)
         return 0;
     if (!file && moved == bytes) {

@@ -28,6 +28,21 @@ bool owl_remap_may(void);
 int owl_remap_move(void *from, void *to, size_t bytes);
 
 /*
+ * Moves pages of private memory, without a file behind it, so that there is more: to to_bytes of
+ * addresses that nobody uses. Above what is moved these read as zero, and belong to its last
+ * mapping: a block that grows again and again stays in as many mappings as it was in. But that
+ * leaves a hole for a moment, so it is for addresses that lie apart (os.h). What is at `from`
+ * afterwards:
+ */
+enum owl_remap_left {
+    OWL_REMAP_REFUSED = -1, /* the pages still, as after a refusal of owl_remap_move */
+    OWL_REMAP_STALE,        /* what owl_remap_move leaves */
+    OWL_REMAP_FRESH,        /* private memory, mapped as if nothing had ever been moved */
+    OWL_REMAP_LOST,         /* somebody else's mapping, or a hole: it must not be used any more */
+};
+enum owl_remap_left owl_remap_grow(void *from, size_t bytes, void *to, size_t to_bytes);
+
+/*
  * Exchanges the pages of two places, both of which may be in use; `file`: they are shared pages of
  * a file. 0; or -1: unchanged. OWL_REMAP_TORN, with `file` only: refused halfway, and either place
  * may show pages of the other by now, or private memory; the caller maps the file anew.

@@ -59,6 +59,10 @@
 #define OWL_RANGE_LIMIT_SHARE 4
 #define OWL_RANGES 64
 
+/* A range is placed at random between this address and twice it, below those that the system gives
+ * to others, if it can be had there. */
+#define OWL_APART ((uintptr_t)1 << 43)
+
 /* The granules of a range begin at a multiple of this, so that huge pages can be had. */
 #define OWL_RANGE_ALIGNMENT ((size_t)2 << 20)
 

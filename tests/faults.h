@@ -23,6 +23,7 @@ enum fault_call {
     FAULT_UNMAP,
     FAULT_MOVE,
     FAULT_CARRY,
+    FAULT_FILL,
     FAULT_RESET,
     FAULT_FILE_MAKE,
     FAULT_FILE_MAP,
@@ -56,6 +57,15 @@ static inline void *fault_reserve(size_t bytes)
         return NULL;
     }
     return fault_due(FAULT_RESERVE) ? NULL : faults.real.reserve(bytes);
+}
+
+static inline void *fault_reserve_apart(size_t bytes, bool *apart)
+{
+    if (bytes > faults.reserve_most) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return fault_due(FAULT_RESERVE) ? NULL : faults.real.reserve_apart(bytes, apart);
 }
 
 static inline int fault_commit(void *start, size_t bytes)
@@ -98,12 +108,17 @@ static inline int fault_move(void *from, void *to, size_t bytes)
     return -1;
 }
 
-static inline int fault_carry(void *from, void *to, size_t bytes)
+static inline int fault_carry(void *from, size_t bytes, void *to, size_t to_bytes)
 {
     if (!fault_due(FAULT_CARRY))
-        return faults.real.carry(from, to, bytes);
-    faults.real.reset(to, bytes);
+        return faults.real.carry(from, bytes, to, to_bytes);
+    faults.real.reset(to, to_bytes);
     return -1;
+}
+
+static inline int fault_fill(void *start, size_t bytes)
+{
+    return fault_due(FAULT_FILL) ? -1 : faults.real.fill(start, bytes);
 }
 
 static inline int fault_reset(void *start, size_t bytes)
@@ -183,6 +198,7 @@ static inline void faults_install(void)
     faults.real = owl_os;
     faults_clear();
     owl_os.reserve = fault_reserve;
+    owl_os.reserve_apart = fault_reserve_apart;
     owl_os.commit = fault_commit;
     owl_os.purge = fault_purge;
     owl_os.map = fault_map;
@@ -190,6 +206,7 @@ static inline void faults_install(void)
     owl_os.unmap = fault_unmap;
     owl_os.move = fault_move;
     owl_os.carry = fault_carry;
+    owl_os.fill = fault_fill;
     owl_os.reset = fault_reset;
     owl_os.file_make = fault_file_make;
     owl_os.file_map = fault_file_map;

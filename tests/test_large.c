@@ -80,8 +80,10 @@ static void resize_in_place(void)
         check((wall = owl_large_alloc(OWL_GRANULE, 16, false)) != NULL);
     size_t used = owl_pool_count().used;
     fault_always(FAULT_MOVE);
+    fault_always(FAULT_CARRY);
     check(owl_large_resize(s, MIB) == NULL);
     fault_never(FAULT_MOVE);
+    fault_never(FAULT_CARRY);
     check(s->granules == 2 && s->bytes == owl_large_good_size(100002));
     check(owl_pool_count().used == used && owl_pool_is_valid());
     owl_large_free(owl_span_of(wall));

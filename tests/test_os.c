@@ -7,6 +7,7 @@
 
 #include "child.h"
 #include "os.h"
+#include "tune.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -100,6 +101,48 @@ static void mapped_is_zero_and_can_be_resized(void)
     check(owl_os.unmap(p, MIB / 4) == 0); /* in part */
     check(p[MIB / 4] == 3);
     check(owl_os.unmap(p + MIB / 4, MIB / 4) == 0);
+}
+
+static void carried_mappings_get_longer(void)
+{
+    char *p = owl_os.reserve(8 * MIB);
+    check(owl_os.commit(p, 8 * MIB) == 0);
+    memset(p, 5, 8 * MIB);
+    check(owl_os.carry(p + MIB, MIB, p + 4 * MIB, 3 * MIB) == 0);
+    check(p[4 * MIB] == 5 && p[5 * MIB - 1] == 5 && is_zero(p + 5 * MIB, 2 * MIB));
+    check(p[4 * MIB - 1] == 5 && p[7 * MIB] == 5);
+    check(owl_os.piece(p + 4 * MIB, 3 * MIB) == 3 * MIB);
+    check(owl_os.fill(p + MIB, MIB) == 0 && is_zero(p + MIB, MIB));
+    p[MIB] = 6;
+    check(owl_os.fill(p + MIB, MIB) == -1 && p[MIB] == 6);
+    check(owl_os.unmap(p, 8 * MIB) == 0);
+}
+
+/* A refusal leaves memory at both places. */
+static void several_mappings_are_not_carried(void)
+{
+    char *p = owl_os.reserve(8 * MIB);
+    check(owl_os.commit(p, 8 * MIB) == 0);
+    memset(p, 5, 8 * MIB);
+    check(owl_os.reset(p + MIB, MIB) == 0);
+    check(owl_os.carry(p + 3 * MIB, MIB, p, MIB) == 0);
+    memset(p, 6, MIB);
+    check(owl_os.carry(p, 2 * MIB, p + 4 * MIB, 3 * MIB) == -1);
+    check(p[0] == 6 && p[MIB] == 0);
+    memset(p + 4 * MIB, 7, 3 * MIB);
+    check(owl_os.unmap(p, 8 * MIB) == 0);
+}
+
+static void ranges_lie_apart(void)
+{
+    bool apart;
+    char *p = owl_os.reserve_apart((size_t)64 << 30, &apart);
+    char *near = owl_os.reserve(MIB);
+    check(p != NULL && near != NULL && (apart || SANITIZED));
+    check(!apart || ((uintptr_t)p >= OWL_APART && (uintptr_t)p < 2 * OWL_APART));
+    check(!apart || (uintptr_t)near > 3 * OWL_APART);
+    owl_os.unmap(p, (size_t)64 << 30);
+    owl_os.unmap(near, MIB);
 }
 
 static void refusals_are_said(void)
@@ -227,6 +270,9 @@ int main(void)
         child_test(committed_reads_zero_and_keeps),
         child_test(purged_reads_zero),
         child_test(mapped_is_zero_and_can_be_resized),
+        child_test(carried_mappings_get_longer),
+        child_test(several_mappings_are_not_carried),
+        child_test(ranges_lie_apart),
         child_test(refusals_are_said),
         child_test(wait_and_wake),
         child_test(address_limit_is_that_of_the_process),

@@ -333,9 +333,9 @@ static void anything_goes(void)
  * copied, and nobody notices. */
 static void failures_are_not_seen(void)
 {
-    static const enum fault_call calls[] = {FAULT_MOVE,      FAULT_CARRY,    FAULT_RESET,
-                                            FAULT_FILE_MAKE, FAULT_FILE_MAP, FAULT_PUNCH,
-                                            FAULT_CHANGED};
+    static const enum fault_call calls[] = {FAULT_MOVE,  FAULT_CARRY,     FAULT_FILL,
+                                            FAULT_RESET, FAULT_FILE_MAKE, FAULT_FILE_MAP,
+                                            FAULT_PUNCH, FAULT_CHANGED};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
         for (unsigned long n = 1; n <= 12; n++) {
             set_up(OWL_BACKING_MEMFD);
@@ -352,6 +352,7 @@ static void without_moves_there_are_copies(void)
 {
     set_up(OWL_BACKING_MEMFD);
     fault_always(FAULT_MOVE);
+    fault_always(FAULT_CARRY);
     fault_always(FAULT_FILE_MAP);
     for (size_t k = 0; k < SIZES; k++) {
         dups_reshape(sizes[k]);
