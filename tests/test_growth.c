@@ -11,12 +11,11 @@
 
 #include "child.h"
 #include "faults.h"
+#include "filled.h"
 #include "option.h"
 #include "pool.h"
 #include "range.h"
 #include "stats.h"
-
-#define MIB ((size_t)1 << 20)
 
 static unsigned long pieces_asked;
 
@@ -39,22 +38,6 @@ static bool lies_apart(void)
 {
     check(SANITIZED || owl_ranges[0].apart);
     return owl_ranges[0].apart;
-}
-
-static char *filled(size_t bytes, int with)
-{
-    char *p = owl_malloc(bytes);
-    check(p != NULL);
-    memset(p, with, bytes);
-    return p;
-}
-
-static bool holds(const char *p, size_t bytes, int with)
-{
-    for (size_t i = 0; i < bytes; i += 512)
-        if (p[i] != (char)with)
-            return false;
-    return p[bytes - 1] == (char)with;
 }
 
 static unsigned long calls(void)

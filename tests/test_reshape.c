@@ -3,144 +3,9 @@
  * The operations of owl/large.h on blocks of all sizes and backings, against what they should hold.
  */
 #include <errno.h>
-#include <owl/large.h>
-#include <owl/option.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "child.h"
-#include "faults.h"
-#include "option.h"
-#include "stats.h"
-
-#define KIB ((size_t)1 << 10)
-#define MIB ((size_t)1 << 20)
-
-/* What a block should hold: words at every stride, told by a number and their distance from an
- * origin, which moves as the block grows and shrinks at its front. */
-struct block {
-    char *start;
-    size_t bytes;  /* from the start on; the usable size may be more */
-    int64_t front; /* how far the start lies before the origin */
-    uint64_t number;
-};
-
-#define STRIDE ((size_t)1024)
-
-static uint64_t word_at(const struct block *b, size_t at)
-{
-    return b->number * 0x9e3779b97f4a7c15u + (uint64_t)((int64_t)at - b->front);
-}
-
-/* Words lie at multiples of the stride from the origin, so that a move of the start keeps them. */
-static size_t first_word(const struct block *b)
-{
-    int64_t at = b->front % (int64_t)STRIDE;
-    return (size_t)(at < 0 ? at + (int64_t)STRIDE : at);
-}
-
-static void fill(struct block *b, size_t from, size_t to)
-{
-    for (size_t at = first_word(b); at + 8 <= to; at += STRIDE)
-        if (at + 8 > from)
-            *(uint64_t *)(void *)(b->start + at) = word_at(b, at);
-}
-
-static bool holds(const struct block *b)
-{
-    for (size_t at = first_word(b); at + 8 <= b->bytes; at += STRIDE)
-        if (*(uint64_t *)(void *)(b->start + at) != word_at(b, at))
-            return false;
-    return owl_malloc_usable_size(b->start) >= b->bytes;
-}
-
-static struct block make(size_t bytes, uint64_t number)
-{
-    struct block b = {.start = owl_malloc(bytes), .bytes = bytes, .number = number};
-    check(b.start != NULL);
-    fill(&b, 0, bytes);
-    return b;
-}
-
-static void grow_front(struct block *b, size_t bytes)
-{
-    b->start = owl_grow_front(b->start, bytes);
-    check(b->start != NULL && (uintptr_t)b->start % 16 == 0);
-    b->bytes += bytes;
-    b->front += (int64_t)bytes;
-    check(b->bytes <= owl_malloc_usable_size(b->start));
-    fill(b, 0, bytes);
-}
-
-static void shrink_front(struct block *b, size_t bytes)
-{
-    b->start = owl_shrink_front(b->start, bytes);
-    check(b->start != NULL && (uintptr_t)b->start % 16 == 0);
-    b->bytes -= bytes;
-    b->front -= (int64_t)bytes;
-}
-
-static void resize(struct block *b, size_t bytes)
-{
-    size_t before = b->bytes;
-    b->start = owl_realloc(b->start, bytes);
-    check(b->start != NULL);
-    b->bytes = bytes;
-    fill(b, before, bytes);
-}
-
-static struct block duplicate(const struct block *b)
-{
-    struct block d = *b;
-    d.start = owl_dup(b->start);
-    check(d.start != NULL && d.start != b->start);
-    check(owl_malloc_usable_size(d.start) >= owl_malloc_usable_size(b->start));
-    return d;
-}
-
-/* Gives a block other contents, all of it or a part. */
-static void change(struct block *b, uint64_t number)
-{
-    b->number = number;
-    fill(b, 0, b->bytes);
-}
-
-static const size_t sizes[] = {100,       5000,     32 * KIB, 33 * KIB, 200 * KIB,
-                               300 * KIB, 3 * MIB, 20 * MIB, 33 * MIB, 40 * MIB};
-enum { SIZES = sizeof sizes / sizeof *sizes };
-
-static const int backings[] = {OWL_BACKING_AUTO, OWL_BACKING_PRIVATE, OWL_BACKING_MEMFD};
-
-static void set_up(int backing)
-{
-    if (faults.real.page == 0) {
-        owl_free(owl_malloc(1));
-        faults_install();
-    }
-    faults_clear();
-    check(owl_option_set("backing", backing) == 0);
-}
-
-static size_t used_bytes(void)
-{
-    struct owl_stats stats;
-    owl_stats(&stats);
-    return stats.large_bytes + stats.mapping_bytes;
-}
-
-/* Whatever a test makes it frees, and with the blocks go the stores that they show. */
-static void for_all(void (*body)(size_t bytes))
-{
-    for (size_t i = 0; i < sizeof backings / sizeof *backings; i++) {
-        set_up(backings[i]);
-        size_t before = used_bytes();
-        for (size_t k = 0; k < SIZES; k++)
-            body(sizes[k]);
-        check(used_bytes() == before);
-        check(owl_stats_heap_is_valid());
-    }
-}
+#include "reshape_block.h"
 
 static void fronts(size_t bytes)
 {
@@ -199,39 +64,6 @@ static void swaps(size_t bytes)
 static void swaps_exchange(void)
 {
     for_all(swaps);
-}
-
-static void dups(size_t bytes)
-{
-    struct block a = make(bytes, 1);
-    struct block b = duplicate(&a);
-    struct block c = duplicate(&a);
-    struct block d = duplicate(&b);
-    check(holds(&a) && holds(&b) && holds(&c) && holds(&d));
-    change(&a, 5);
-    check(holds(&a) && holds(&b) && holds(&c) && holds(&d));
-    change(&c, 6);
-    struct block e = duplicate(&a);
-    struct block f = duplicate(&c);
-    check(holds(&a) && holds(&b) && holds(&c) && holds(&d) && holds(&e) && holds(&f));
-    owl_free(a.start);
-    change(&b, 7);
-    change(&e, 8);
-    check(holds(&b) && holds(&c) && holds(&d) && holds(&e) && holds(&f));
-    owl_free(c.start);
-    owl_free(d.start);
-    struct block g = make(bytes, 9); /* in the memory of those */
-    check(holds(&b) && holds(&e) && holds(&f) && holds(&g));
-    owl_free(b.start);
-    owl_free(f.start);
-    owl_free(g.start);
-    check(holds(&e));
-    owl_free(e.start);
-}
-
-static void dups_are_independent(void)
-{
-    for_all(dups);
 }
 
 /* Duplicates are blocks like others: they grow, at both ends, and shrink, and are exchanged. */
@@ -362,26 +194,6 @@ static void without_moves_there_are_copies(void)
     check(owl_stats_heap_is_valid());
 }
 
-static void pages_move_and_bytes_do_not(void)
-{
-    set_up(OWL_BACKING_AUTO);
-    struct block a = make(40 * MIB, 1);
-    struct block b = make(40 * MIB, 2);
-    struct block wall = make(40 * MIB, 3);
-    unsigned long moves = calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY);
-    check(owl_swap(a.start, b.start, 40 * MIB) == 0);
-    check(calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY) == moves + 3);
-    a.number = 2;
-    b.number = 1;
-    struct block d = duplicate(&a);
-    check(calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY) == moves + 6);
-    check(calls_of(FAULT_CHANGED) == 0);
-    struct block e = duplicate(&a); /* unchanged: only a look at its pages, and a mapping */
-    check(calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY) == moves + 6);
-    check(calls_of(FAULT_CHANGED) > 0);
-    check(holds(&a) && holds(&b) && holds(&d) && holds(&e) && holds(&wall));
-}
-
 static void arguments_are_checked(void)
 {
     set_up(OWL_BACKING_AUTO);
@@ -412,134 +224,6 @@ static void arguments_are_checked(void)
     owl_free(large);
 }
 
-static void exports(size_t bytes)
-{
-    size_t offset;
-    struct block a = make(bytes, 1);
-    int descriptor = owl_export(a.start, &offset);
-    bool private = owl_option(OWL_OPTION_BACKING) == OWL_BACKING_PRIVATE;
-    if (private || owl_malloc_usable_size(a.start) <= 32 * KIB) {
-        check(descriptor == -1);
-        owl_free(a.start);
-        return;
-    }
-    check(descriptor >= 0 && offset % owl_os.page == 0);
-    size_t mapped = owl_round_up(bytes, owl_os.page);
-    struct block b = a;
-    b.start = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, (off_t)offset);
-    check(b.start != MAP_FAILED);
-    check(memcmp(a.start, b.start, bytes) == 0);
-    change(&b, 2);
-    a.number = 2;
-    check(holds(&a));
-    size_t again;
-    int second = owl_export(a.start, &again);
-    check(second >= 0 && again == offset);
-    struct block c = duplicate(&a);
-    change(&a, 3);
-    check(holds(&c) && memcmp(a.start, b.start, bytes) == 0);
-    resize(&a, 2 * bytes); /* is its own from now on */
-    check(holds(&a));
-    owl_free(a.start);
-    owl_free(c.start);
-    munmap(b.start, mapped);
-    close(descriptor);
-    close(second);
-}
-
-static void exports_are_shared(void)
-{
-    for_all(exports);
-}
-
-static void rings_become_blocks(void)
-{
-    set_up(OWL_BACKING_AUTO);
-    size_t bytes = 60 * KIB;
-    char *ring = owl_ring(bytes);
-    volatile char *block = owl_realloc(ring, 2 * bytes + 4 * KIB); /* that has room where it is */
-    check(block != NULL);
-    block[0] = 1;
-    block[bytes] = 2;
-    check(block[0] == 1);
-    owl_free((void *)block);
-    ring = owl_ring(bytes);
-    ring[16] = 3;
-    block = owl_shrink_front(ring, 16);
-    check(block != NULL && block[0] == 3 && block[bytes] == 3);
-    block[bytes] = 4;
-    check(block[0] == 3);
-    owl_free((void *)block);
-    check(owl_stats_heap_is_valid());
-}
-
-/* Runs of the file that moved about are in pieces; what is exported is not. */
-static void rings_are_exported(void)
-{
-    size_t offset;
-    set_up(OWL_BACKING_MEMFD);
-    struct block pieces = make(MIB, 1);
-    struct block other = make(MIB, 2);
-    check(owl_swap(pieces.start, other.start, 256 * KIB) == 0);
-    owl_free(pieces.start);
-    owl_free(other.start);
-    for (int i = 0; i < 3; i++) {
-        char *ring = owl_ring(MIB);
-        check(ring != NULL);
-        memset(ring, i, MIB);
-        int descriptor = owl_export(ring, &offset);
-        check(descriptor >= 0);
-        char *p = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, (off_t)offset);
-        check(p != MAP_FAILED && memcmp(p, ring, MIB) == 0);
-        memset(p, 7, MIB);
-        check(memcmp(p, ring + MIB, MIB) == 0);
-        munmap(p, MIB);
-        close(descriptor);
-    }
-}
-
-static int no_more_descriptors(const struct owl_file *file)
-{
-    (void)file;
-    errno = EMFILE;
-    return -1;
-}
-
-/* What could not be exported is not shared, and the next time it is. */
-static void exports_that_fail(size_t bytes)
-{
-    size_t offset;
-    struct block a = make(bytes, 1);
-    if (owl_malloc_usable_size(a.start) <= 32 * KIB) {
-        owl_free(a.start);
-        return;
-    }
-    owl_os.file_open = no_more_descriptors;
-    errno = 0;
-    check(owl_export(a.start, &offset) == -1);
-    bool private = owl_option(OWL_OPTION_BACKING) == OWL_BACKING_PRIVATE;
-    check(errno == (private ? ENOTSUP : EMFILE));
-    owl_os.file_open = faults.real.file_open;
-    pid_t pid = fork();
-    if (pid == 0) {
-        change(&a, 2);
-        _exit(0);
-    }
-    check(child_wait(pid) == 0 && holds(&a));
-    fault_at(FAULT_FILE_MAKE, 1);
-    errno = 0;
-    int descriptor = owl_export(a.start, &offset);
-    check(descriptor >= 0 ? errno == 0 : errno == ENOMEM || errno == ENOTSUP);
-    close(descriptor);
-    faults_clear();
-    owl_free(a.start);
-}
-
-static void failed_exports_do_not_share(void)
-{
-    for_all(exports_that_fail);
-}
-
 static void errno_is_kept(void)
 {
     size_t offset;
@@ -566,33 +250,6 @@ static void errno_is_kept(void)
     owl_free(p);
     check(errno == 77);
     close(descriptor);
-}
-
-static void rings_are_mapped_twice(void)
-{
-    set_up(OWL_BACKING_AUTO);
-    static const size_t lengths[] = {4 * KIB, 60 * KIB, 64 * KIB, 100 * KIB, 5 * MIB, 40 * MIB};
-    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
-        size_t bytes = owl_round_up(lengths[k], owl_os.page);
-        char *ring = owl_ring(bytes);
-        check(ring != NULL && owl_malloc_usable_size(ring) == 2 * bytes);
-        for (size_t i = 0; i < bytes; i += 509)
-            ring[i] = (char)i;
-        check(memcmp(ring, ring + bytes, bytes) == 0);
-        memset(ring + bytes - 100, 7, 200);
-        check(ring[0] == 7 && ring[99] == 7 && ring[2 * bytes - 1] == 7);
-        check(ring[100] != 7 || ring[609] != 7);
-        char *block = owl_realloc(ring, 3 * bytes);
-        check(block != NULL && memcmp(block, block + bytes, bytes) == 0);
-        block[0] = 1;
-        check(block[bytes] != 1);
-        owl_free(block);
-        owl_free(owl_ring(bytes));
-        check(owl_stats_heap_is_valid());
-    }
-    set_up(OWL_BACKING_PRIVATE);
-    errno = 0;
-    check(owl_ring(64 * KIB) == NULL && errno == ENOMEM);
 }
 
 static void above_a_gigabyte(void)
@@ -642,18 +299,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         child_test(fronts_move),
         child_test(swaps_exchange),
-        child_test(dups_are_independent),
         child_test(dups_grow_and_shrink),
         child_test(anything_goes),
         child_test(failures_are_not_seen),
         child_test(without_moves_there_are_copies),
-        child_test(pages_move_and_bytes_do_not),
         child_test(arguments_are_checked),
-        child_test(exports_are_shared),
-        child_test(rings_are_mapped_twice),
-        child_test(rings_become_blocks),
-        child_test(rings_are_exported),
-        child_test(failed_exports_do_not_share),
         child_test(errno_is_kept),
         child_test(above_a_gigabyte),
     };
