@@ -314,13 +314,14 @@ static int compare(void)
 
 int main(int argc, char **argv)
 {
+    enum options_outcome outcome;
     char *list;
-    int status;
 
     if (argc > 1 && strcmp(argv[1], MEMTEST_CHILD_FLAG) == 0)
         return array_bench_child(argc, argv);
-    if (array_bench_options(argc, argv, &options, &status) != 0)
-        return status;
+    outcome = array_bench_options(argc, argv, &options);
+    if (outcome != OPTIONS_RUN)
+        return outcome == OPTIONS_DONE ? EXIT_SUCCESS : EXIT_USAGE;
     if (!alloc_find("owl,system,jemalloc,mimalloc,tcmalloc,tbbmalloc", &mallocs))
         return EXIT_FAILURE;
     if (options.demo)

@@ -1,23 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-
 #include "array_bench_options.h"
-
-#include <errno.h>
-#include <getopt.h>
-#include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#ifndef PACKAGE_VERSION
-#define PACKAGE_VERSION "(not released)"
-#endif
-
-enum { EXIT_USAGE = 2 };
 
 static const char help_text[] =
     "usage: owl-array-bench [option ...]\n"
@@ -39,108 +21,29 @@ static const char help_text[] =
     "\n"
     "Exit status: 0 all ran, 1 a run failed or could not be done, 2 wrong usage.\n";
 
-static bool bad(const char *option, const char *value, const char *wanted)
-{
-    fprintf(stderr, "owl-array-bench: --%s: '%s' is not %s\n", option, value, wanted);
-    return false;
-}
+#define AT(member) offsetof(struct array_bench_options, member)
+#define TEXT(member) { .name = #member, .kind = OPTION_TEXT, .field = AT(member) }
 
-static bool parse_bytes(const char *text, struct array_bench_options *o)
-{
-    static const char units[] = "KMG";
-    char *end;
-    errno = 0;
-    uint64_t n = strtoull(text, &end, 10);
-    bool good = errno == 0 && *text >= '0' && *text <= '9';
-    const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
-    unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
-    good = good && (*end == '\0' || (unit != NULL && end[1] == '\0'));
-    if (!good || n > UINT64_C(1) << 42 || n << shift < 4096 || n << shift > UINT64_C(1) << 42)
-        return bad("bytes", text, "a number of bytes from 4096 to 4096G");
-    o->bytes = (n << shift) & ~UINT64_C(7);
-    o->bytes_given = true;
-    return true;
-}
-
-static bool parse_rounds(const char *text, struct array_bench_options *o)
-{
-    char *end;
-    errno = 0;
-    o->rounds = strtoull(text, &end, 10);
-    if (errno != 0 || *text < '0' || *text > '9' || *end != '\0' || o->rounds < 1 ||
-        o->rounds > 999)
-        return bad("rounds", text, "a whole number from 1 to 999");
-    return true;
-}
-
-static bool parse_timeout(const char *text, struct array_bench_options *o)
-{
-    char *end;
-    o->timeout = strtod(text, &end);
-    if (end == text || *end != '\0' || !isfinite(o->timeout) || o->timeout < 0.001 ||
-        o->timeout > 1e6)
-        return bad("timeout", text, "a number of seconds from 0.001 to 1000000");
-    return true;
-}
-
-static const struct option long_options[] = {
-    { "bytes", required_argument, NULL, 'b' },      { "rounds", required_argument, NULL, 'r' },
-    { "contenders", required_argument, NULL, 'c' }, { "csv", required_argument, NULL, 'v' },
-    { "timeout", required_argument, NULL, 't' },    { "demo", no_argument, NULL, 'd' },
-    { "help", no_argument, NULL, 'h' },             { "version", no_argument, NULL, 'V' },
-    { NULL, 0, NULL, 0 }
+static const struct option_entry entries[] = {
+    { .name = "bytes", .kind = OPTION_BYTES, .field = AT(bytes), .least = 4096,
+      .most = UINT64_C(1) << 42 },
+    { .name = "rounds", .kind = OPTION_NUMBER, .field = AT(rounds), .least = 1, .most = 999 },
+    TEXT(contenders),
+    TEXT(csv),
+    { .name = "timeout", .kind = OPTION_SECONDS, .field = AT(timeout), .low = 0.001, .high = 1e6 },
+    { .name = "demo", .kind = OPTION_FLAG, .field = AT(demo) },
+    { .name = NULL }
 };
 
-static bool parse_one(int id, struct array_bench_options *o)
-{
-    switch (id) {
-    case 'b':
-        return parse_bytes(optarg, o);
-    case 'r':
-        return parse_rounds(optarg, o);
-    case 't':
-        return parse_timeout(optarg, o);
-    case 'c':
-        o->contenders = optarg;
-        return true;
-    case 'v':
-        o->csv = optarg;
-        return true;
-    default:
-        o->demo = true;
-        return true;
-    }
-}
+static const struct options_program program = { "owl-array-bench", help_text, entries };
 
-static int answer(const char *text, int *status)
+enum options_outcome array_bench_options(int argc, char **argv, struct array_bench_options *o)
 {
-    fputs(text, stdout);
-    *status = fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
-    return 1;
-}
+    enum options_outcome outcome;
 
-int array_bench_options(int argc, char **argv, struct array_bench_options *o, int *status)
-{
-    int id;
-    *o = (struct array_bench_options){ .bytes = UINT64_C(1) << 30, .rounds = 5, .timeout = 600 };
-    *status = EXIT_USAGE;
-    opterr = 0;
-    while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
-        if (id == 'h')
-            return answer(help_text, status);
-        if (id == 'V')
-            return answer("owl-array-bench " PACKAGE_VERSION "\n", status);
-        if (id == '?' || id == ':') {
-            fprintf(stderr, "owl-array-bench: '%s' %s; see owl-array-bench --help\n",
-                    argv[optind - 1],
-                    id == ':' ? "needs a value" : "is not an option or is not used like this");
-            return 1;
-        }
-        if (!parse_one(id, o))
-            return 1;
-    }
-    if (optind < argc)
-        fprintf(stderr, "owl-array-bench: '%s' is not an option; see owl-array-bench --help\n",
-                argv[optind]);
-    return optind < argc;
+    *o = (struct array_bench_options){ .rounds = 5, .timeout = 600 };
+    outcome = options_parse(&program, argc, argv, o);
+    o->bytes_given = o->bytes != 0;
+    o->bytes = o->bytes_given ? o->bytes & ~UINT64_C(7) : UINT64_C(1) << 30;
+    return outcome;
 }

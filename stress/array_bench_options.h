@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "options_parse.h"
+
 struct array_bench_options {
     uint64_t bytes;         /* of all elements; a multiple of 8 */
     uint64_t rounds;
@@ -16,7 +18,6 @@ struct array_bench_options {
     bool bytes_given;
 };
 
-/* 0: go on; otherwise *status is what to exit with: the answer, or the error, has been printed. */
-int array_bench_options(int argc, char **argv, struct array_bench_options *o, int *status);
+enum options_outcome array_bench_options(int argc, char **argv, struct array_bench_options *o);
 
 #endif

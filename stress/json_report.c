@@ -177,7 +177,7 @@ void json_report(FILE *out, const struct memtest_results *results)
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &utc);
     json_begin(&j, NULL, '{');
     json_string(&j, "program", "owl-memtest");
-    json_string(&j, "version", memtest_version);
+    json_string(&j, "version", options_version);
     json_string(&j, "date", date);
     json_machine(&j);
     json_options(&j, results->options);

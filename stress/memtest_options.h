@@ -9,10 +9,11 @@
 #define OWL_STRESS_MEMTEST_OPTIONS_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-enum { OPTIONS_WORKLOADS_MAX = 32, OPTIONS_ARGS_MAX = 24, OPTIONS_ARG_MAX = 40 };
+#include "options_parse.h"
+
+enum { OPTIONS_WORKLOADS_MAX = 32 };
 
 struct memtest_options {
     const char *allocators;             /* as written; NULL: the default list */
@@ -31,20 +32,9 @@ struct memtest_options {
     bool verify;
 };
 
-extern const char memtest_version[];
-
-enum options_outcome { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };
-
-/* OPTIONS_DONE: --help or --version was answered. OPTIONS_BAD: the error has been printed. */
 enum options_outcome memtest_options_parse(int argc, char **argv, struct memtest_options *o);
 
-/* Argument strings, in `text`, that make the parser return what one run of `workload` needs. */
-struct options_argv {
-    char text[OPTIONS_ARGS_MAX][OPTIONS_ARG_MAX];
-    char *arg[OPTIONS_ARGS_MAX + 2];    /* ends with NULL */
-    unsigned count;
-};
-
+/* The arguments of one run of `workload`. */
 void memtest_options_argv(const struct memtest_options *o, const char *workload,
                           struct options_argv *out);
 

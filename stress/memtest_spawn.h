@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "memtest_options.h"
+#include "options_parse.h"
 #include "memtest_record.h"
 
 struct spawn_request {

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "memtest_options.h"
+#include "options_parse.h"
 
 enum pagebench_test { TEST_RING, TEST_DOUBLE, TEST_GROW, TESTS };
 enum pagebench_generator { GENERATOR_EVEN, GENERATOR_PUBLISHED, GENERATORS };

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "memtest_options.h"
+#include "options_parse.h"
 
 /* The workloads: the day, and the patterns. As a set: bit 1 << number. */
 enum soak_workload {
