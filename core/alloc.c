@@ -22,14 +22,23 @@ static bool is_power_of_two(size_t n)
     return n != 0 && (n & (n - 1)) == 0;
 }
 
-/* A success keeps errno, whatever the system calls on the way did to it. */
+static void *take_class(unsigned class)
+{
+    struct owl_cache *c = owl_cache_get();
+    void *p = c != NULL ? owl_cache_pop(c, class) : owl_cache_take_uncached(class);
+    return p == NULL && c != NULL ? owl_cache_refill(c, class) : p;
+}
+
+/* What finds no memory gives back whatever is free, and tries again. A success keeps errno,
+ * whatever the system calls on the way did to it. */
 static void *alloc_class(unsigned class)
 {
     int saved = errno;
-    struct owl_cache *c = owl_cache_get();
-    void *p = c != NULL ? owl_cache_pop(c, class) : owl_cache_take_uncached(class);
-    if (p == NULL && c != NULL)
-        p = owl_cache_refill(c, class);
+    void *p = take_class(class);
+    if (p == NULL) {
+        owl_trim(0);
+        p = take_class(class);
+    }
     if (p == NULL)
         return out_of_memory();
     errno = saved;
@@ -43,6 +52,10 @@ static void *alloc_large(size_t size, size_t alignment, bool zero)
     int saved = errno;
     owl_cache_get(); /* the allocator must be set up */
     void *p = owl_large_alloc(size, alignment, zero);
+    if (p == NULL) {
+        owl_trim(0);
+        p = owl_large_alloc(size, alignment, zero);
+    }
     if (p == NULL)
         return out_of_memory();
     errno = saved;
@@ -194,6 +207,14 @@ static void *resize_in_place(void *p, struct owl_span *s, size_t size)
     return owl_large_resize(s, size);
 }
 
+/* There is no other block to be had, but to look for one has made what room can be made. A large
+ * block does not become a small one then. */
+static void *make_do(void *p, struct owl_span *s, size_t usable, size_t size)
+{
+    void *q = resize_in_place(p, s, size > OWL_SMALL_MAX ? size : OWL_SMALL_MAX + 1);
+    return q == NULL && size <= usable ? p : q;
+}
+
 static void *resize(void *p, size_t size)
 {
     struct owl_span *s = checked(p);
@@ -203,7 +224,7 @@ static void *resize(void *p, size_t size)
         return moved;
     moved = owl_malloc_fast(size);
     if (moved == NULL)
-        return size <= usable ? p : NULL;
+        return make_do(p, s, usable, size);
     memcpy(moved, p, usable < size ? usable : size);
     owl_free_fast(p);
     return moved;

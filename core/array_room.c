@@ -10,6 +10,7 @@
 #include "array_space.h"
 #include "check.h"
 #include "os.h"
+#include "pool.h"
 #include "remap.h"
 #include "tune.h"
 
@@ -77,6 +78,34 @@ static bool commit(struct owl_array_body *b, char *lo, char *hi)
     return true;
 }
 
+/* What is open counts for the limit: it is charged to the pool before it is opened. False: it would
+ * pass the limit. */
+static bool charge_open(const struct owl_array_body *b, const char *lo, const char *hi)
+{
+    return owl_pool_charge((size_t)(hi - lo) - (size_t)(b->open_hi - b->open_lo), 0);
+}
+
+static void discharge_open(const struct owl_array_body *b, const char *lo, const char *hi)
+{
+    owl_pool_discharge((size_t)(hi - lo) - (size_t)(b->open_hi - b->open_lo));
+}
+
+/* Opens all from lo to hi, along with what is open. False: nothing has changed. */
+static bool open_pages(struct owl_array_body *b, char *lo, char *hi)
+{
+    lo = lo < b->open_lo ? lo : b->open_lo;
+    hi = hi > b->open_hi ? hi : b->open_hi;
+    if (!charge_open(b, lo, hi))
+        return false;
+    if (!commit(b, lo, hi)) {
+        discharge_open(b, lo, hi);
+        return false;
+    }
+    b->open_lo = lo;
+    b->open_hi = hi;
+    return true;
+}
+
 /* How much is opened at once beyond what is needed, so that the slow door is used seldom: a
  * share of the elements, for as much may stay unused. */
 static size_t open_step(size_t length, bool grows)
@@ -105,23 +134,21 @@ static bool open_space(struct owl_array_body *b, size_t front, size_t back, bool
     char *stop = b->base + b->bytes;
     char *need_lo = round_down(owl_array_first(b) - front, owl_os.page);
     char *need_hi = round_up(owl_array_end(b) + back, owl_os.page);
-    char *lo = b->open_lo, *hi = b->open_hi;
+    char *old_lo = b->open_lo, *old_hi = b->open_hi;
+    char *lo = old_lo, *hi = old_hi;
     if (need_lo < lo)
         lo = need_lo - smaller((size_t)(need_lo - b->base), step);
     if (need_hi > hi)
         hi = need_hi + smaller((size_t)(stop - need_hi), step);
-    if (!commit(b, lo, hi)) {
-        lo = need_lo < b->open_lo ? need_lo : b->open_lo;
-        hi = need_hi > b->open_hi ? need_hi : b->open_hi;
-        if (!commit(b, lo, hi))
+    if (!open_pages(b, lo, hi) && !open_pages(b, need_lo, need_hi)) {
+        owl_trim(0);
+        if (!open_pages(b, need_lo, need_hi))
             return false;
     }
     if (grows) {
-        populate(lo, b->open_lo, length);
-        populate(b->open_hi, hi, length);
+        populate(b->open_lo, old_lo, length);
+        populate(old_hi, b->open_hi, length);
     }
-    b->open_lo = lo;
-    b->open_hi = hi;
     return true;
 }
 
@@ -134,13 +161,30 @@ static bool slide(struct owl_array_body *b, size_t front, size_t back)
     if (!owl_array_space_fit(&s, front, length, back, owl_array_first(b)))
         return false;
     char *lo = round_down(s.first, owl_os.page), *hi = round_up(s.first + length, owl_os.page);
-    if (!commit(b, lo, hi))
+    if (!open_pages(b, lo, hi))
         return false;
     memmove(s.first, owl_array_first(b), length);
     set_elements(b, s.first, length);
-    b->open_lo = lo < b->open_lo ? lo : b->open_lo;
-    b->open_hi = hi > b->open_hi ? hi : b->open_hi;
     owl_array_give_back(b);
+    return true;
+}
+
+/* Opens a new space for elements, whose pages come from addresses that are open already if the
+ * array has a space of its own. */
+static bool open_to_move(struct owl_array_body *n, char *to_end, bool own_space)
+{
+    size_t bytes = (size_t)(to_end - n->open_lo), moved = own_space ? bytes : 0;
+    if (!owl_pool_charge(bytes, moved)) {
+        owl_trim(0);
+        if (!owl_pool_charge(bytes, moved))
+            return false;
+    }
+    if (!commit(n, n->open_lo, to_end)) {
+        owl_pool_end_move(moved);
+        owl_pool_discharge(bytes);
+        return false;
+    }
+    n->open_hi = to_end;
     return true;
 }
 
@@ -156,14 +200,15 @@ static bool move_out(struct owl_array_body *b, size_t front, size_t back)
         return false;
     enter_space(&n, &s, length);
     char *to = n.open_lo, *to_end = round_up(s.first + length, owl_os.page);
-    if (!commit(&n, to, to_end)) {
+    if (!open_to_move(&n, to_end, b->own_space)) {
         owl_os.unmap(s.base, s.bytes);
         return false;
     }
-    n.open_hi = to_end;
     char *from = round_down(owl_array_first(b), owl_os.page);
     if (length > 0 && (!b->own_space || owl_remap_move(from, to, (size_t)(to_end - to)) != 0))
         memcpy(s.first, owl_array_first(b), length);
+    if (b->own_space)
+        owl_pool_end_move((size_t)(to_end - to));
     owl_array_drop(b);
     *b = n;
     return true;
@@ -368,25 +413,31 @@ bool owl_array_stretch(struct owl_array_body *b, size_t front, size_t back)
     return true;
 }
 
+/* Only what is between lo and hi stays open; but pages that the system does not take do, for they
+ * are not zero. */
+static void purge_open(struct owl_array_body *b, char *lo, char *hi)
+{
+    char *old_lo = b->open_lo, *old_hi = b->open_hi;
+    if (lo > old_lo && owl_os.purge(old_lo, (size_t)(lo - old_lo)) == 0)
+        b->open_lo = lo;
+    if (hi < old_hi && owl_os.purge(hi, (size_t)(old_hi - hi)) == 0)
+        b->open_hi = hi;
+    discharge_open(b, old_lo, old_hi);
+}
+
 void owl_array_give_back_front(struct owl_array_body *b)
 {
     char *lo = round_down(owl_array_first(b), owl_os.page);
     if (!b->own_space || lo <= b->open_lo ||
         (size_t)(lo - b->open_lo) <= owl_array_bytes(b) + OWL_ARRAY_KEEP)
         return;
-    if (owl_os.purge(b->open_lo, (size_t)(lo - b->open_lo)) == 0)
-        b->open_lo = lo;
+    purge_open(b, lo, b->open_hi);
 }
 
-/* Pages that the system does not take stay open, for they are not zero. */
 static void give_back_pages(struct owl_array_body *b)
 {
-    char *lo = round_down(owl_array_first(b), owl_os.page);
-    char *hi = round_up(owl_array_end(b), owl_os.page);
-    if (lo > b->open_lo && owl_os.purge(b->open_lo, (size_t)(lo - b->open_lo)) == 0)
-        b->open_lo = lo;
-    if (hi < b->open_hi && owl_os.purge(hi, (size_t)(b->open_hi - hi)) == 0)
-        b->open_hi = hi;
+    purge_open(b, round_down(owl_array_first(b), owl_os.page),
+               round_up(owl_array_end(b), owl_os.page));
 }
 
 void owl_array_give_back(struct owl_array_body *b)
@@ -417,6 +468,8 @@ void owl_array_drop(struct owl_array_body *b)
         owl_free(b->base);
     else if (owl_os.unmap(b->base, b->bytes) != 0)
         owl_os.purge(b->commit_lo, (size_t)(b->commit_hi - b->commit_lo));
+    if (b->own_space)
+        owl_pool_discharge((size_t)(b->open_hi - b->open_lo));
     b->own_space = false;
     b->base = b->commit_lo = b->commit_hi = b->open_lo = b->open_hi = NULL;
     b->bytes = 0;

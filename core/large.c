@@ -71,7 +71,7 @@ void *owl_large_alloc(size_t bytes, size_t alignment, bool zero)
             s = take_private(bytes, order, &is_zero);
     }
     if (s == NULL)
-        return owl_mapping_make(bytes, alignment);
+        return owl_mapping_make(bytes, alignment, 0);
     void *p = (void *)s->start;
     if (zero && !is_zero)
         memset(p, 0, s->bytes);
@@ -121,6 +121,7 @@ static int move_private(struct owl_span *s, struct owl_span *t, size_t before)
     size_t room = (t->granules - before) << OWL_GRANULE_SHIFT;
     enum owl_remap_left left = move_to(s, owl_granule_at(t, before), room);
     t->remapped = 1;
+    owl_pool_end_move(s->granules << OWL_GRANULE_SHIFT);
     if (left == OWL_REMAP_REFUSED) {
         owl_pool_give(t, t->granules);
         return -1;
@@ -132,7 +133,10 @@ static int move_private(struct owl_span *s, struct owl_span *t, size_t before)
 /* Pages of a file change places with those of the new run, which is given back if they cannot. */
 static int move_file(struct owl_span *s, struct owl_span *t, size_t before)
 {
-    if (t->range != s->range || owl_memfd_exchange(s, t + before, s->granules) != 0) {
+    bool exchanged =
+        t->range == s->range && owl_memfd_exchange(s, t + before, s->granules) == 0;
+    owl_pool_end_move(s->granules << OWL_GRANULE_SHIFT);
+    if (!exchanged) {
         owl_pool_give_clean(t, t->granules);
         return -1;
     }
@@ -153,19 +157,22 @@ static struct owl_span *cut(struct owl_span *s, size_t granules)
  * A run to which the pages of s can move, so many granules from its start. Whole page tables (2
  * MiB) move by one entry, if they lie in the same way at both places: so a longer run is taken, and
  * cut at both ends. A block that has none yet, but will, begins with one: then all of it moves so
- * the next time.
+ * the next time. The granules of s count once until the caller ends the move.
  */
 static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing backing,
                                     size_t before, size_t granules)
 {
     size_t spare = granules >= OWL_TABLE ? OWL_TABLE - 1 : 0;
     size_t phase = s->granules >= OWL_TABLE ? owl_span_index(s) : 0;
-    struct owl_span *t = owl_pool_take_clean(backing, granules + spare, 0);
+    size_t moved = s->granules + spare;
+    struct owl_span *t =
+        owl_pool_take_clean(backing, granules + spare, 0, moved << OWL_GRANULE_SHIFT);
     if (t == NULL)
         return NULL;
     size_t skip = (phase - owl_span_index(t) - before) & spare;
     struct owl_span *first = cut(t, skip);
     struct owl_span *tail = spare > skip ? cut(first, granules) : NULL;
+    owl_pool_end_move(spare << OWL_GRANULE_SHIFT);
     if (skip > 0)
         owl_pool_give_clean(t, skip);
     if (tail != NULL)
@@ -230,10 +237,12 @@ static void *move_out(struct owl_span *s, size_t bytes)
 {
     if (owl_is_view(s) || owl_memfd_is_live(s) || owl_head(s) != 0)
         return NULL;
-    void *p = owl_mapping_make(bytes, OWL_QUANTUM);
+    size_t moved = s->granules << OWL_GRANULE_SHIFT;
+    void *p = owl_mapping_make(bytes, OWL_QUANTUM, moved);
     if (p == NULL)
         return NULL;
     enum owl_remap_left left = move_to(s, p, owl_round_up(bytes, owl_os.page));
+    owl_pool_end_move(moved);
     if (left == OWL_REMAP_REFUSED) {
         owl_mapping_end(p);
         return NULL;

@@ -141,14 +141,18 @@ static struct owl_span *store_of(struct owl_span *s)
     return store_by_copy(s);
 }
 
+/* Room for the copy is had first: if there is none for a store beside it, the caller can use that
+ * to copy the bytes. */
 static void *dup_locked(struct owl_span *s)
 {
-    struct owl_span *store = store_of(s);
-    if (store == NULL)
-        return NULL;
-    struct owl_span *d = owl_pool_take_clean(OWL_PRIVATE, s->granules, OWL_TABLE_ORDER);
+    struct owl_span *d = owl_pool_take_clean(OWL_PRIVATE, s->granules, OWL_TABLE_ORDER, 0);
     if (d == NULL)
         return NULL;
+    struct owl_span *store = store_of(s);
+    if (store == NULL) {
+        owl_pool_give_clean(d, d->granules);
+        return NULL;
+    }
     owl_large_begin(d, s->bytes);
     d->start += owl_head(s);
     d->bytes = s->bytes;
@@ -220,7 +224,7 @@ static void *ring_locked(size_t bytes)
         store = new_store(owl_granules_for(bytes));
     if (store == NULL)
         return NULL;
-    struct owl_span *s = owl_pool_take_clean(OWL_PRIVATE, owl_granules_for(2 * bytes), 0);
+    struct owl_span *s = owl_pool_take_clean(OWL_PRIVATE, owl_granules_for(2 * bytes), 0, 0);
     if (s != NULL && !show_twice(s, store, bytes)) {
         owl_memfd_give(s, s->granules);
         s = NULL;

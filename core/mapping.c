@@ -114,9 +114,8 @@ static char *map_aligned(size_t bytes, size_t alignment)
     return p + before;
 }
 
-void *owl_mapping_make(size_t bytes, size_t alignment)
+static char *make(size_t bytes, size_t alignment)
 {
-    bytes = owl_round_up(bytes, owl_os.page);
     char *p = map_aligned(bytes, alignment);
     if (p == NULL)
         return NULL;
@@ -128,6 +127,19 @@ void *owl_mapping_make(size_t bytes, size_t alignment)
         return p;
     owl_os.unmap(p, bytes);
     return NULL;
+}
+
+void *owl_mapping_make(size_t bytes, size_t alignment, size_t moved)
+{
+    bytes = owl_round_up(bytes, owl_os.page);
+    if (!owl_pool_charge(bytes, moved))
+        return NULL;
+    char *p = make(bytes, alignment);
+    if (p == NULL) {
+        owl_pool_end_move(moved);
+        owl_pool_discharge(bytes);
+    }
+    return p;
 }
 
 /* The entry goes first: once the addresses are free another thread may get them. */
@@ -146,6 +158,7 @@ bool owl_mapping_end(void *p)
     /* A refusal (too many mappings) keeps the addresses, but not the memory. */
     if (owl_os.unmap((void *)was.base, was.bytes) != 0)
         owl_os.purge((void *)was.base, was.bytes);
+    owl_pool_discharge(was.bytes);
     return true;
 }
 
@@ -200,9 +213,14 @@ static void *resize(struct entry *e, size_t bytes)
 {
     size_t head = e->start - e->base;
     bytes = owl_round_up(head + bytes, owl_os.page);
+    size_t more = bytes > e->bytes ? bytes - e->bytes : 0;
+    size_t less = bytes < e->bytes ? e->bytes - bytes : 0;
+    if (!owl_pool_charge(more, 0))
+        return NULL;
     uintptr_t base = (uintptr_t)owl_os.remap((void *)e->base, e->bytes, bytes);
     if (base == 0)
         base = move_pages(e, bytes, 0);
+    owl_pool_discharge(base != 0 ? less : more);
     return base != 0 ? replace(e, base + head, base, bytes) : NULL;
 }
 
@@ -212,7 +230,11 @@ static void *grow_front(struct entry *e, size_t more)
     if (more <= head)
         return replace(e, e->start - more, e->base, e->bytes);
     size_t before = owl_round_up(more - head, owl_os.page);
+    if (!owl_pool_charge(before, 0))
+        return NULL;
     uintptr_t base = move_pages(e, e->bytes + before, before);
+    if (base == 0)
+        owl_pool_discharge(before);
     return base != 0 ? replace(e, base + before + head - more, base, e->bytes + before) : NULL;
 }
 
@@ -222,6 +244,7 @@ static void *shrink_front(struct entry *e, size_t less)
     size_t free = (start - e->base) & ~(owl_os.page - 1);
     if (free > 0 && owl_os.unmap((void *)e->base, free) != 0)
         free = 0;
+    owl_pool_discharge(free);
     return replace(e, start, e->base + free, e->bytes - free);
 }
 

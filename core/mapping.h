@@ -10,8 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A zeroed block, its start aligned to a power of two. NULL: no memory. */
-void *owl_mapping_make(size_t bytes, size_t alignment);
+/* A zeroed block, its start aligned to a power of two. NULL: no memory. `moved` bytes of it are for
+ * pages that come from elsewhere: see owl_pool_take_clean. */
+void *owl_mapping_make(size_t bytes, size_t alignment, size_t moved);
 
 /* Ends the block that starts at p. False: none does. */
 bool owl_mapping_end(void *p);

@@ -78,7 +78,7 @@ struct owl_span *owl_memfd_take_clean(size_t granules, unsigned align_order)
 {
     if (is_refused())
         return NULL;
-    return made_sure(owl_pool_take_clean(OWL_MEMFD, granules, align_order));
+    return made_sure(owl_pool_take_clean(OWL_MEMFD, granules, align_order, 0));
 }
 
 void owl_memfd_lock(void)

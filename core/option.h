@@ -23,7 +23,8 @@
     OPTION(MAGAZINE,    "magazine",    OWL_MAGAZINE_BYTES,   0,     OWL_MAGAZINE_BYTES,    true)  \
     OPTION(BACKING,     "backing",     OWL_BACKING_AUTO,     0,     OWL_BACKING_MEMFD,     false)  \
     OPTION(DECAY_MS,    "decay_ms",    OWL_DECAY_MS,         0,     OWL_DECAY_MS_MAX,      false)  \
-    OPTION(SCAVENGER,   "scavenger",   OWL_SCAVENGER_AUTO,   0,     OWL_SCAVENGER_INLINE,  true)
+    OPTION(SCAVENGER,   "scavenger",   OWL_SCAVENGER_AUTO,   0,     OWL_SCAVENGER_INLINE,  true)  \
+    OPTION(LIMIT,       "limit",       0,                    0,     PTRDIFF_MAX,           false)
 
 /* Values of the option `backing`; in the environment these words stand for them. */
 enum { OWL_BACKING_AUTO, OWL_BACKING_PRIVATE, OWL_BACKING_MEMFD };

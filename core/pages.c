@@ -71,7 +71,7 @@ static void *take_large(size_t bytes, unsigned flags, bool *dirty)
     if (bytes <= OWL_SPAN_MAX)
         s = flags & OWL_PAGES_TOP_DOWN ? owl_pool_take_high(granules, &zero)
                                        : owl_pool_take(OWL_PRIVATE, granules, 0, &zero);
-    void *p = s != NULL ? (void *)s->start : owl_mapping_make(bytes, owl_os.page);
+    void *p = s != NULL ? (void *)s->start : owl_mapping_make(bytes, owl_os.page, 0);
     if (s != NULL)
         owl_large_begin(s, bytes);
     *dirty = s != NULL && !zero;
@@ -89,6 +89,10 @@ void *owl_pages_take(size_t pages, unsigned flags, bool *dirty)
     size_t bytes = pages * owl_os.page;
     *dirty = true;
     void *p = bytes <= OWL_SMALL_MAX ? owl_malloc_fast(bytes) : take_large(bytes, flags, dirty);
+    if (p == NULL && bytes > OWL_SMALL_MAX) {
+        owl_trim(0);
+        p = take_large(bytes, flags, dirty);
+    }
     if (p == NULL)
         return gives_none(ENOMEM);
     if ((flags & OWL_PAGES_ZERO) && !(flags & OWL_PAGES_NO_COMMIT) && *dirty)

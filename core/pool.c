@@ -15,6 +15,8 @@ static struct {
     struct owl_lock lock;
     size_t used;      /* granules */
     size_t mapped;    /* bytes in mappings */
+    size_t charged;   /* bytes outside of the pool that count for the limit */
+    size_t moved;     /* bytes that count twice while their pages move */
     size_t peak;      /* bytes: the most that used and mapped came to */
     size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
     size_t allowed;   /* granules: what may be purged for the softer bound */
@@ -24,59 +26,6 @@ static struct {
     uint32_t waiters; /* who wait for the next */
     uint32_t holders; /* who wait until nothing is being purged */
 } pool;
-
-enum growth { GROWN, FULL, REFUSED };
-
-/* The granules of a range below `end` become the pool's. */
-static enum growth raise_top(unsigned number, size_t end)
-{
-    struct owl_range *r = &owl_ranges[number];
-    size_t from = r->top;
-    if (end > r->granules)
-        return FULL;
-    if (owl_range_commit(number, end) != 0)
-        return REFUSED;
-    r->top = end;
-    r->map[from].range = (uint8_t)number;
-    owl_runs_add(&r->map[from], end - from, OWL_FREE_CLEAN, false);
-    return GROWN;
-}
-
-/* Makes a range end with a clean run in which so many aligned granules can be had. */
-static enum growth grow_range(unsigned number, size_t granules, unsigned align_order)
-{
-    struct owl_range *r = &owl_ranges[number];
-    const struct owl_span *run = owl_run_before(r, r->top);
-    size_t start = r->top;
-    if (run != NULL && run->free == OWL_FREE_CLEAN)
-        start -= run->run;
-    size_t end = owl_round_up(start, (size_t)1 << align_order) + granules;
-    if (end <= r->top)
-        return GROWN;
-    if (end - r->top < OWL_GROW_GRANULES && r->top + OWL_GROW_GRANULES <= r->granules)
-        end = owl_round_up(end, OWL_GROW_GRANULES);
-    return raise_top(number, end);
-}
-
-/* A range is added only for want of addresses, not of memory. The first one, which is found
- * fastest, is always private. */
-static bool grow(enum owl_backing backing, size_t granules, unsigned align_order)
-{
-    enum growth growth = FULL;
-    if (owl_u32_load_relaxed(&owl_range_count) == 0 && backing != OWL_PRIVATE &&
-        owl_range_add(OWL_PRIVATE, 1) < 0)
-        return false;
-    uint32_t count = owl_u32_load_relaxed(&owl_range_count);
-    for (unsigned i = 0; i < count && growth == FULL; i++)
-        if (owl_ranges[i].backing == backing)
-            growth = grow_range(i, granules, align_order);
-    if (growth == FULL) {
-        /* A range begins at granule 0, a multiple of any alignment. */
-        int added = owl_range_add(backing, granules);
-        growth = added >= 0 ? grow_range((unsigned)added, granules, align_order) : REFUSED;
-    }
-    return growth == GROWN;
-}
 
 /* After each change of what is dirty. */
 static void note_dirty(void)
@@ -193,6 +142,64 @@ static void bound_dirty(void)
     pool.allowed -= purged < pool.allowed ? purged : pool.allowed;
 }
 
+/* The granules that may be dirty, by the softer bound. */
+static size_t dirty_bound(void)
+{
+    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
+    size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
+    return share > 0 && pool.used / share > bound ? pool.used / share : bound;
+}
+
+/* --- the limit --------------------------------------------------------------- */
+
+/* Bytes that count for the limit, and that no purge gives back. */
+static size_t in_use(void)
+{
+    return (pool.used << OWL_GRANULE_SHIFT) + pool.charged - pool.moved;
+}
+
+/* The most that the limit allows. */
+static size_t limit(void)
+{
+    size_t value = (size_t)owl_option(OWL_OPTION_LIMIT);
+    return value != 0 ? value : SIZE_MAX;
+}
+
+/* Bytes in free granules that may be resident. */
+static size_t resident_free(void)
+{
+    return (owl_runs_granules(OWL_FREE_DIRTY) + pool.purging) << OWL_GRANULE_SHIFT;
+}
+
+/* Purges until so many bytes more do not pass the limit. The lock may be let go meanwhile. False:
+ * they do, whatever is purged, or the system does not purge. What does not grow is never refused:
+ * the limit may have been set below what is in use. */
+static bool make_room(size_t more)
+{
+    size_t most = limit();
+    while (more > 0 && in_use() + more + resident_free() > most) {
+        if (in_use() + more > most)
+            return false;
+        size_t left = (most - in_use() - more) >> OWL_GRANULE_SHIFT;
+        size_t slack = dirty_bound() / OWL_DIRTY_SLACK;
+        if (purge_down_to(left > slack ? left - slack : 0) == 0 && !wait_for_purge())
+            return false;
+    }
+    return true;
+}
+
+/* A limit that was lowered is obeyed when memory becomes free; but not while somebody waits until
+ * nothing is being purged. */
+static void obey_limit(void)
+{
+    size_t used = in_use(), most = limit();
+    size_t left = used < most ? (most - used) >> OWL_GRANULE_SHIFT : 0;
+    if (owl_runs_granules(OWL_FREE_DIRTY) > left && pool.holders == 0)
+        purge_down_to(left);
+}
+
+/* --- taking and giving --------------------------------------------------------- */
+
 static void note_peak(void)
 {
     size_t bytes = (pool.used << OWL_GRANULE_SHIFT) + pool.mapped;
@@ -215,6 +222,14 @@ static struct owl_span *find(enum owl_backing backing, size_t granules, unsigned
     return s != NULL ? s : owl_runs_find(backing, OWL_FREE_CLEAN, granules, align_order, look);
 }
 
+/* Whether to use granules of a free run would pass the limit. Those of a dirty one count
+ * already. */
+static bool is_past_limit(const struct owl_span *run, size_t granules)
+{
+    size_t free = run->free == OWL_FREE_DIRTY ? 0 : resident_free();
+    return in_use() + (granules << OWL_GRANULE_SHIFT) + free > limit();
+}
+
 /* A free run in which so many aligned granules can be had. Fresh address space comes before a long
  * search; at the last the dirty memory is purged, so that it joins the clean memory around it. */
 static struct owl_span *find_or_make(enum owl_backing backing, size_t granules,
@@ -222,12 +237,15 @@ static struct owl_span *find_or_make(enum owl_backing backing, size_t granules,
 {
     for (;;) {
         struct owl_span *s = find(backing, granules, align_order, OWL_RUN_LOOK);
-        if (s == NULL && grow(backing, granules, align_order))
+        if (s == NULL && owl_runs_grow(backing, granules, align_order))
             s = owl_runs_find(backing, OWL_FREE_CLEAN, granules, align_order, SIZE_MAX);
         if (s == NULL)
             s = find(backing, granules, align_order, SIZE_MAX);
-        if (s != NULL || (purge_down_to(0) == 0 && !wait_for_purge()))
+        if (s != NULL && !is_past_limit(s, granules))
             return s;
+        if (s != NULL ? !make_room(granules << OWL_GRANULE_SHIFT)
+                      : purge_down_to(0) == 0 && !wait_for_purge())
+            return NULL;
     }
 }
 
@@ -290,21 +308,25 @@ static struct owl_span *find_roomy(enum owl_backing backing, size_t granules, un
     struct owl_span *s = owl_runs_largest(backing, OWL_FREE_CLEAN);
     if (s != NULL && s->run >= owl_run_offset(s, align_order) + granules)
         return s;
-    if (!grow(backing, granules, align_order))
+    if (!owl_runs_grow(backing, granules, align_order))
         return NULL;
     return owl_runs_find(backing, OWL_FREE_CLEAN, granules, align_order, SIZE_MAX);
 }
 
 struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
-                                     unsigned align_order)
+                                     unsigned align_order, size_t moved)
 {
     bool zero;
+    struct owl_span *s = NULL;
     if (granules > MOST_GRANULES || align_order > OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT)
         return NULL;
     owl_lock(&pool.lock);
-    struct owl_span *s = find_roomy(backing, granules, align_order);
-    if (s != NULL)
+    if (make_room((granules << OWL_GRANULE_SHIFT) - moved))
+        s = find_roomy(backing, granules, align_order);
+    if (s != NULL) {
         s = use(s, owl_run_offset(s, align_order), granules, &zero);
+        pool.moved += moved;
+    }
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_unlock(&pool.lock);
     if (s != NULL) {
@@ -312,6 +334,13 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
         s->granules = granules;
     }
     return s;
+}
+
+void owl_pool_end_move(size_t moved)
+{
+    owl_lock(&pool.lock);
+    pool.moved -= moved;
+    owl_unlock(&pool.lock);
 }
 
 bool owl_pool_has_dirty(enum owl_backing backing, size_t granules)
@@ -326,6 +355,8 @@ struct owl_span *owl_pool_take_high(size_t granules, bool *zero)
 {
     owl_lock(&pool.lock);
     struct owl_span *s = find_high(granules);
+    if (s != NULL && is_past_limit(s, granules))
+        s = NULL;
     if (s != NULL)
         s = use(s, s->run - granules, granules, zero);
     owl_unlock(&pool.lock);
@@ -341,6 +372,7 @@ void owl_pool_give(struct owl_span *s, size_t granules)
     owl_lock(&pool.lock);
     pool.used -= granules;
     owl_runs_add(s, granules, OWL_FREE_DIRTY, s->remapped);
+    obey_limit();
     bound_dirty();
     note_dirty();
     owl_assert(is_valid(owl_runs_are_valid()));
@@ -363,9 +395,10 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
     size_t first = owl_span_index(s) + s->granules;
     size_t end = owl_span_index(s) + granules;
     owl_lock(&pool.lock);
-    if (end > r->top && owl_runs_end(r, first, end) == r->top)
-        raise_top(s->range, end);
-    bool enough = owl_runs_end(r, first, end) >= end;
+    bool enough = make_room((end - first) << OWL_GRANULE_SHIFT);
+    if (enough && end > r->top && owl_runs_end(r, first, end) == r->top)
+        owl_runs_raise(s->range, end);
+    enough = enough && owl_runs_end(r, first, end) >= end;
     if (enough) {
         s->remapped |= owl_runs_carve_all(r, first, first, end);
         s->granules = granules;
@@ -384,8 +417,9 @@ struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more)
     if (more > end)
         return NULL;
     owl_lock(&pool.lock);
+    bool allowed = make_room(more << OWL_GRANULE_SHIFT);
     size_t run = owl_runs_begin(r, end, end - more);
-    if (run <= end - more) {
+    if (allowed && run <= end - more) {
         bool remapped = owl_runs_carve_all(r, run, end - more, end);
         first = s - more;
         first->range = s->range;
@@ -440,9 +474,29 @@ struct owl_pool_counts owl_pool_count(void)
     struct owl_pool_counts c = {.used = pool.used,
                                 .dirty = owl_runs_granules(OWL_FREE_DIRTY),
                                 .clean = owl_runs_granules(OWL_FREE_CLEAN),
-                                .peak = pool.peak};
+                                .peak = pool.peak,
+                                .in_use = in_use()};
     owl_unlock(&pool.lock);
     return c;
+}
+
+bool owl_pool_charge(size_t bytes, size_t moved)
+{
+    owl_lock(&pool.lock);
+    bool allowed = make_room(bytes - moved);
+    if (allowed) {
+        pool.charged += bytes;
+        pool.moved += moved;
+    }
+    owl_unlock(&pool.lock);
+    return allowed;
+}
+
+void owl_pool_discharge(size_t bytes)
+{
+    owl_lock(&pool.lock);
+    pool.charged -= bytes;
+    owl_unlock(&pool.lock);
 }
 
 void owl_pool_note_mapped(size_t bytes)

@@ -15,6 +15,15 @@
  *   - every free run is in the list of its backing, state and length; the sums of the lists are the
  *     counts
  *
+ * The limit, an option, holds for what is handed out, dirty or being purged, and for memory outside
+ * of the pool that is charged to it. What is handed out counts in whole, whether it is resident or
+ * not. What would pass the limit purges dirty memory first, and an eighth of its bound besides, so
+ * that not every take at the limit has to purge; where even without all of that memory the limit
+ * would be passed, it is refused.
+ *
+ *   in use = handed out + charged - moved    <= limit, after each success
+ *   in use + dirty + being purged            <= limit, after each success that takes clean memory
+ *
  * Thread-safe: one lock.
  */
 #ifndef OWL_CORE_POOL_H
@@ -26,10 +35,11 @@
 #include "range.h"
 
 struct owl_pool_counts {
-    size_t used;  /* granules handed out */
-    size_t dirty; /* granules in dirty runs, of both backings */
-    size_t clean; /* granules in clean runs */
-    size_t peak;  /* bytes: the most that were handed out and in mappings at once */
+    size_t used;   /* granules handed out */
+    size_t dirty;  /* granules in dirty runs, of both backings */
+    size_t clean;  /* granules in clean runs */
+    size_t peak;   /* bytes: the most that were handed out and in mappings at once */
+    size_t in_use; /* bytes that count for the limit and that no purge gives back */
 };
 
 /* A run of granules, aligned to 2^align_order granules; its descriptor has start, granules, range
@@ -40,9 +50,13 @@ struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsign
 
 /* As owl_pool_take, but clean memory, with room behind it as a rule: for callers who put other
  * pages there, so that resident ones would be lost, and who may want more. NULL also if only
- * dirty memory is left. */
+ * dirty memory is left. `moved` bytes of it are for pages that come from elsewhere, where they
+ * count already: they do not count for the limit until owl_pool_end_move is called with the same
+ * number. That is to be before the other place, or this one, is given back: a limit that is passed
+ * for a moment in the counts alone is one that holds. */
 struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
-                                     unsigned align_order);
+                                     unsigned align_order, size_t moved);
+void owl_pool_end_move(size_t moved);
 
 /* Whether a run of so many granules would now be taken from dirty memory. */
 bool owl_pool_has_dirty(enum owl_backing backing, size_t granules);
@@ -59,12 +73,12 @@ void owl_pool_give(struct owl_span *s, size_t granules);
 void owl_pool_give_clean(struct owl_span *s, size_t granules);
 
 /* Extends a taken span in place to so many granules if what follows is free. That may be dirty, and
- * remapped. */
+ * remapped. False also past the limit. */
 bool owl_pool_extend(struct owl_span *s, size_t granules);
 
 /* Extends a taken span in place by `more` granules in front, if they are free: the new first
  * descriptor, with start, granules, range and remapped set; what else the old one says is the
- * caller's to copy. NULL: they are not free. */
+ * caller's to copy. NULL: they are not free, or past the limit. */
 struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more);
 
 /* Purges dirty runs until at most `keep` bytes are dirty, or until the pool is to be held for a
@@ -79,6 +93,11 @@ bool owl_pool_decay(void);
 void owl_pool_purge_metadata(void);
 
 struct owl_pool_counts owl_pool_count(void);
+
+/* Counts bytes of memory that is not the pool's for the limit, before they are had, and after they
+ * are gone. False: they would pass the limit. `moved` is as for owl_pool_take_clean. */
+bool owl_pool_charge(size_t bytes, size_t moved);
+void owl_pool_discharge(size_t bytes);
 
 /* The bytes of memory in use that is not the pool's, mappings; for the peak. */
 void owl_pool_note_mapped(size_t bytes);

@@ -84,6 +84,15 @@ size_t owl_runs_end(const struct owl_range *r, size_t index, size_t most);
  * granule `run`. Whether any was remapped. */
 bool owl_runs_carve_all(const struct owl_range *r, size_t run, size_t from, size_t to);
 
+/* Makes a clean run, or a longer one, at the end of a range, in which so many aligned granules can
+ * be had, and a range if need be (pool_grow.c). False: no address space, or refused by the
+ * system. */
+bool owl_runs_grow(enum owl_backing backing, size_t granules, unsigned align_order);
+
+/* The granules of a range below `end` become the pool's, as clean ones. False: the range ends
+ * before, or the system refuses. */
+bool owl_runs_raise(unsigned range, size_t end);
+
 /* Takes all runs of a backing out of the index. They are chained by `next`, with their lengths in
  * `run`. */
 struct owl_span *owl_runs_remove_all(enum owl_backing backing);

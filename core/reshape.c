@@ -141,6 +141,10 @@ void *owl_ring(size_t bytes)
         return refuse(EINVAL);
     int saved = errno;
     void *p = owl_large_ring(bytes);
+    if (p == NULL) {
+        owl_trim(0);
+        p = owl_large_ring(bytes);
+    }
     errno = p != NULL ? saved : ENOMEM;
     return p;
 }

@@ -38,7 +38,7 @@ static void blocks_are_zero_and_known(void)
     set_up();
     check(owl_mapping_bytes(&shadow) == 0 && !owl_mapping_contains(&shadow));
     check(!owl_mapping_end(&shadow) && number_of_all() == 0);
-    unsigned char *p = owl_mapping_make(100001, 16);
+    unsigned char *p = owl_mapping_make(100001, 16, 0);
     check(p != NULL);
     size_t bytes = owl_mapping_bytes(p);
     check(bytes == owl_round_up(100001, owl_os.page));
@@ -61,13 +61,13 @@ static void starts_are_aligned(void)
 {
     set_up();
     for (size_t alignment = 1; alignment <= (size_t)1 << 31; alignment *= 2) {
-        unsigned char *p = owl_mapping_make(50000, alignment);
+        unsigned char *p = owl_mapping_make(50000, alignment, 0);
         check(p != NULL && (uintptr_t)p % alignment == 0);
         memset(p, 1, 50000);
         check(owl_mapping_end(p));
     }
-    check(owl_mapping_make(50000, (size_t)1 << 62) == NULL);
-    check(owl_mapping_make(SIZE_MAX / 2, (size_t)1 << 63) == NULL);
+    check(owl_mapping_make(50000, (size_t)1 << 62, 0) == NULL);
+    check(owl_mapping_make(SIZE_MAX / 2, (size_t)1 << 63, 0) == NULL);
     check(number_of_all() == 0);
 }
 
@@ -95,7 +95,7 @@ static void random_calls_keep_the_table_right(void)
         int i = (int)(next_random(&random) % MAPPINGS);
         size_t bytes = PAGE * (1 + next_random(&random) % 4);
         if (shadow[i].start == NULL) {
-            shadow[i].start = owl_mapping_make(bytes, 16);
+            shadow[i].start = owl_mapping_make(bytes, 16, 0);
             expected++;
         } else if (next_random(&random) % 3 == 0) {
             void *old = shadow[i].start;
@@ -127,40 +127,40 @@ static void refused_maps(void)
 {
     set_up();
     fault_at(FAULT_MAP, 1);
-    check(owl_mapping_make(PAGE, 16) == NULL);
+    check(owl_mapping_make(PAGE, 16, 0) == NULL);
     fault_at(FAULT_MAP, 2);
-    check(owl_mapping_make(PAGE, 16) == NULL);
+    check(owl_mapping_make(PAGE, 16, 0) == NULL);
     check(calls_of(FAULT_MAP) == 2 && calls_of(FAULT_UNMAP) == 1 && number_of_all() == 0);
     fault_never(FAULT_MAP);
     for (int i = 0; i < 128; i++) /* until the table has to grow once more */
-        check((shadow[i].start = owl_mapping_make(PAGE, 16)) != NULL);
+        check((shadow[i].start = owl_mapping_make(PAGE, 16, 0)) != NULL);
     fault_at(FAULT_MAP, 2);
     fault_never(FAULT_UNMAP);
-    check(owl_mapping_make(PAGE, 16) == NULL);
+    check(owl_mapping_make(PAGE, 16, 0) == NULL);
     check(calls_of(FAULT_UNMAP) == 1 && number_of_all() == 128);
     for (int i = 0; i < 128; i++)
         check(owl_mapping_bytes(shadow[i].start) == PAGE);
     fault_never(FAULT_MAP);
-    check(owl_mapping_make(PAGE, 16) != NULL && number_of_all() == 129);
+    check(owl_mapping_make(PAGE, 16, 0) != NULL && number_of_all() == 129);
 }
 
 static void refused_unmaps_give_the_memory_back(void)
 {
     set_up();
-    unsigned char *p = owl_mapping_make(10 * PAGE, 16);
+    unsigned char *p = owl_mapping_make(10 * PAGE, 16, 0);
     memset(p, 1, 10 * PAGE);
     fault_always(FAULT_UNMAP);
     check(owl_mapping_end(p));
     check(calls_of(FAULT_PURGE) == 1 && p[0] == 0 && p[10 * PAGE - 1] == 0);
     check(number_of_all() == 0);
-    check((p = owl_mapping_make(PAGE, (size_t)1 << 20)) != NULL); /* with more around it */
+    check((p = owl_mapping_make(PAGE, (size_t)1 << 20, 0)) != NULL); /* with more around it */
     check((uintptr_t)p % ((size_t)1 << 20) == 0 && owl_mapping_bytes(p) == PAGE);
 }
 
 static void refused_remaps_change_nothing(void)
 {
     set_up();
-    unsigned char *p = owl_mapping_make(PAGE, 16);
+    unsigned char *p = owl_mapping_make(PAGE, 16, 0);
     p[7] = 7;
     fault_always(FAULT_REMAP);
     p = owl_mapping_resize(p, 3 * PAGE); /* a new mapping, and the pages move there */
@@ -187,7 +187,7 @@ static void *worker(void *unused)
     for (int step = 0; step < ROUNDS(4000); step++) {
         unsigned char **p = &mine[next_random(&random) % 10];
         if (*p == NULL) {
-            *p = owl_mapping_make(2 * PAGE, 16);
+            *p = owl_mapping_make(2 * PAGE, 16, 0);
             check(*p != NULL && **p == 0);
         } else if (step % 2 == 0) {
             *p = owl_mapping_resize(*p, PAGE * (1 + next_random(&random) % 5));

@@ -38,6 +38,16 @@
  *       libc and no signals, and has no capabilities. But the system counts it, so unshare(2) and
  *       setns(2) may refuse, and what a program sets for its other threads later by system calls
  *       (seccomp filters, user ids) does not reach it: programs that do this want inline.
+ *   limit        0          0 and up; 0: there is none
+ *       The most bytes that owlalloc may have of memory in the whole process. What counts: all
+ *       slabs, with their free blocks, large blocks and mappings in whole, resident or not; what
+ *       arrays have open of addresses of their own; and free memory that may be resident. A
+ *       duplicate, a ring and an export count as if they shared nothing. What does not: the tables
+ *       beside the memory (1 % of it), caches' own arrays, page files, which have budgets, and
+ *       whatever the program gets elsewhere, stacks for example. What would pass the limit gives
+ *       free memory back to the system first, and takes free blocks from the caches; if that is not
+ *       enough the call returns NULL with ENOMEM. A limit below what is in use takes nothing away,
+ *       but nothing grows until enough is freed. After a fork it holds for parent and child each.
  *
  * All functions are thread-safe.
  */
