@@ -22,6 +22,16 @@ static bool is_power_of_two(size_t n)
     return n != 0 && (n & (n - 1)) == 0;
 }
 
+/* Gives back whatever is free, for a call that found no memory, before it tries again. Other
+ * threads may take what that frees, and one that is in a slow path keeps its cache: so there are more
+ * tries as long as something comes of them. False: no more. */
+static bool rescue(unsigned *tries)
+{
+    size_t purged = owl_trim(0);
+    ++*tries;
+    return *tries == 1 || (purged > 0 && *tries <= OWL_TRIES);
+}
+
 static void *take_class(unsigned class)
 {
     struct owl_cache *c = owl_cache_get();
@@ -29,16 +39,13 @@ static void *take_class(unsigned class)
     return p == NULL && c != NULL ? owl_cache_refill(c, class) : p;
 }
 
-/* What finds no memory gives back whatever is free, and tries again. A success keeps errno,
- * whatever the system calls on the way did to it. */
+/* A success keeps errno, whatever the system calls on the way did to it. */
 static void *alloc_class(unsigned class)
 {
     int saved = errno;
     void *p = take_class(class);
-    if (p == NULL) {
-        owl_trim(0);
+    for (unsigned tries = 0; p == NULL && rescue(&tries);)
         p = take_class(class);
-    }
     if (p == NULL)
         return out_of_memory();
     errno = saved;
@@ -52,10 +59,8 @@ static void *alloc_large(size_t size, size_t alignment, bool zero)
     int saved = errno;
     owl_cache_get(); /* the allocator must be set up */
     void *p = owl_large_alloc(size, alignment, zero);
-    if (p == NULL) {
-        owl_trim(0);
+    for (unsigned tries = 0; p == NULL && rescue(&tries);)
         p = owl_large_alloc(size, alignment, zero);
-    }
     if (p == NULL)
         return out_of_memory();
     errno = saved;

@@ -112,6 +112,9 @@
 #define OWL_DIRTY_SHARE 8
 #define OWL_DIRTY_SHARE_MAX (1 << 20)
 
+/* A call that finds no memory has all free memory given back and tries again: at most so often. */
+#define OWL_TRIES 8
+
 /* Past that bound, so much of it is purged besides what is too much: the bound divided by this. */
 #define OWL_DIRTY_SLACK 8
 

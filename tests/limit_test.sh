@@ -151,7 +151,7 @@ try 'one thread that frees what it takes never fails' within $((10 * 1024 + marg
     env OWL_LIMIT=10M LD_PRELOAD="$lib" "$tap_dir/prog" 1
 try 'without a limit it has more' beyond $((12 * 1024 + margin)) \
     env LD_PRELOAD="$lib" "$tap_dir/prog" 1
-try 'four threads with smaller caches do not either' within $((40 * 1024 + margin)) \
-    env OWL_LIMIT=40M OWL_MAGAZINE=64K LD_PRELOAD="$lib" "$tap_dir/prog" 4
+try 'four threads do not either' within $((64 * 1024 + margin)) \
+    env OWL_LIMIT=64M LD_PRELOAD="$lib" "$tap_dir/prog" 4
 
 tap_done
