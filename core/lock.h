@@ -7,8 +7,9 @@
  * Locks are taken in the order of these ranks, lower first; two of one rank only at fork, in the
  * order of the list of caches:
  *
- *   0  a page file, then the beginning and end of watches, then the table of these
- *                                  pagefile.c, watch.c
+ *   0  a page file, then the beginning and end of watches, then the table of these;
+ *      the handlers of memory pressure, with none of these
+ *                                  pagefile.c, watch.c, pressure.c
  *   1  the list of caches          cache.c
  *   2  a claim on a cache          cache_claim.c, one a thread cache
  *   3  an owner's slabs            slab.c, one a thread cache

@@ -20,6 +20,8 @@ static const struct option options[OWL_OPTION_COUNT] = {OWL_OPTIONS(ROW)};
 #define VALUE(NAME, name, preset, least, most, fixed) [OWL_OPTION_##NAME] = preset,
 owl_word owl_option_values[OWL_OPTION_COUNT] = {OWL_OPTIONS(VALUE)};
 
+owl_word owl_option_listener;
+
 #define IN_RANGE(NAME, name, preset, least, most, fixed)                                          \
     static_assert((least) >= 0 && (long long)(preset) >= (long long)(least) &&                    \
                       (long long)(preset) <= (long long)(most), "default of option " name);
@@ -173,6 +175,9 @@ int owl_option_set(const char *name, long long value)
         return -1;
     }
     owl_word_store_relaxed(&owl_option_values[i], (uintptr_t)value);
+    void (*listener)(void) = (void (*)(void))owl_word_load_acquire(&owl_option_listener);
+    if (listener != NULL)
+        listener();
     return 0;
 }
 

@@ -41,6 +41,10 @@ enum owl_option { OWL_OPTIONS(OWL_OPTION_NUMBER) OWL_OPTION_COUNT };
 
 extern OWL_LOCAL owl_word owl_option_values[OWL_OPTION_COUNT];
 
+/* A function without arguments or result, by its address, that is called after an option was set
+ * at run time; 0: none. */
+extern OWL_LOCAL owl_word owl_option_listener;
+
 static inline long long owl_option(enum owl_option option)
 {
     return (long long)owl_word_load_relaxed(&owl_option_values[option]);

@@ -4,6 +4,7 @@
 #include "os_hidden.h"
 #include "os_pagefile.h"
 #include "os_pages.h"
+#include "os_pressure.h"
 #include "os_watch.h"
 
 #include <errno.h>
@@ -306,6 +307,12 @@ struct owl_os owl_os = {
     .thread_join = os_thread_join,
     .at_fork = os_at_fork,
     .wake_all = os_wake_all,
+
+    .lines = os_lines,
+    .pressure_open = os_pressure_open,
+    .pressure_bell = os_pressure_bell,
+    .pressure_ring = os_pressure_ring,
+    .pressure_wait = os_pressure_wait,
 
     .pagefile_open = os_pagefile_open,
     .pagefile_read = os_pagefile_read,

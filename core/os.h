@@ -34,6 +34,12 @@ struct owl_piece {
 /* From so many places at most the pages of one write come. */
 #define OWL_PAGEFILE_PLACES 64
 
+/* So many files tell of memory pressure, at most; and what else a wait for them may say: the bell
+ * rang; a descriptor is not what it was, or will tell no more. */
+#define OWL_PRESSURE_FILES 8
+#define OWL_PRESSURE_BELL (1u << 30)
+#define OWL_PRESSURE_LOST (1u << 31)
+
 /* An access that userfaultfd tells of. */
 struct owl_os_fault {
     uintptr_t address; /* of the page or inside it */
@@ -196,6 +202,23 @@ struct owl_os {
     int (*at_fork)(void (*prepare)(void), void (*parent)(void), void (*child)(void));
     /* Wake all sleepers of word. */
     void (*wake_all)(owl_u32 *word);
+
+    /* --- memory pressure, os_pressure.c --- */
+
+    /* Calls line with each line of a small file, without its end, while that says true. 0; or -1: it
+     * cannot be read. */
+    int (*lines)(const char *path, bool (*line)(char *text, void *context), void *context);
+    /* Opens a file that tells of news: of stalls, as the trigger says, or (NULL) of changes. 0, or
+     * -1. */
+    int (*pressure_open)(struct owl_file *file, const char *path, const char *trigger);
+    /* Makes a bell with two ends, of which the second rings the first. 0, or -1. */
+    int (*pressure_bell)(struct owl_file ends[2]);
+    void (*pressure_ring)(const struct owl_file *end);
+    /* Waits for news from at most OWL_PRESSURE_FILES files and from the bell, but no longer than
+     * so many milliseconds, if these are not negative. Bit i: file number i has news; and the bits
+     * below. May return 0 early. A bell without a descriptor is silent. */
+    unsigned (*pressure_wait)(const struct owl_file *files, size_t count,
+                              const struct owl_file *bell, int milliseconds);
 
     /* --- files of pages, os_pagefile.c --- */
 

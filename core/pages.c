@@ -12,6 +12,7 @@
 #include "mapping.h"
 #include "os.h"
 #include "pool.h"
+#include "pressure_read.h"
 
 #define FLAGS                                                                                     \
     (OWL_PAGES_ZERO | OWL_PAGES_COMMIT | OWL_PAGES_NO_COMMIT | OWL_PAGES_TOP_DOWN | OWL_PAGES_SCRUB)
@@ -233,13 +234,10 @@ int owl_pages_swap(void *block, void *other, size_t pages)
     return owl_swap(block, other, bytes);
 }
 
-/* Pressure that a machine can stand takes little, and what it cannot takes all: the fourth power.
- * */
 size_t owl_pages_trim(double pressure)
 {
     int saved = errno;
-    double p = pressure > 0.0 ? pressure : 0.0;
-    double share = p < 1.0 ? 2.0 * p * p * p * p : 1.0;
+    double share = owl_pressure_share(pressure);
     owl_trim(SIZE_MAX);
     size_t dirty = owl_pool_count().dirty << OWL_GRANULE_SHIFT;
     size_t must = share < 1.0 ? (size_t)((double)dirty * share) : dirty;

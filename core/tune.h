@@ -115,6 +115,23 @@
 /* A call that finds no memory has all free memory given back and tries again: at most so often. */
 #define OWL_TRIES 8
 
+/* Memory pressure. Threads that wait for memory for so many percent of the time are the worst; a
+ * limit is near from this part of it on; what is less than the least is nothing; and by so much has
+ * the severity to rise to be told again. */
+#define OWL_PRESSURE_STALLS 40.0
+#define OWL_PRESSURE_NEAR 0.75
+#define OWL_PRESSURE_LEAST 0.03125
+#define OWL_PRESSURE_STEP 0.0625
+
+/* The kernel tells of stalls that come to 150 ms in a second or 300 ms in two, which is all that it
+ * does for programs without privileges, and is a severity of so much at least. */
+#define OWL_PRESSURE_TRIGGER "some 150000 1000000"
+#define OWL_PRESSURE_TRIGGER_2S "some 300000 2000000"
+#define OWL_PRESSURE_TRIGGERED (15.0 / OWL_PRESSURE_STALLS)
+
+/* In milliseconds, between two looks by time, and from one call of the handlers to the next. */
+#define OWL_PRESSURE_PAUSE 1000
+
 /* Past that bound, so much of it is purged besides what is too much: the bound divided by this. */
 #define OWL_DIRTY_SLACK 8
 
