@@ -36,32 +36,13 @@ static void note_dirty(void)
     owl_u32_store_relaxed(&owl_due.pool, (uint32_t)(dirty >> (20 - OWL_GRANULE_SHIFT)));
 }
 
-/* Takes at most so many granules of the oldest of the largest dirty runs out of the index, on the
- * side where they join a clean run, and else at the end: the beginning is what is handed out next.
- * NULL: nothing is dirty. */
-static struct owl_span *cut_dirty(size_t most, size_t *granules)
-{
-    struct owl_span *run = owl_runs_largest(OWL_PRIVATE, OWL_FREE_DIRTY);
-    struct owl_span *other = owl_runs_largest(OWL_MEMFD, OWL_FREE_DIRTY);
-    if (run == NULL || (other != NULL && other->run > run->run))
-        run = other;
-    if (run == NULL)
-        return NULL;
-    const struct owl_range *r = &owl_ranges[run->range];
-    size_t index = owl_span_index(run);
-    size_t length = run->run;
-    *granules = length < most ? length : most;
-    bool in_front = owl_run_before(r, index) != NULL && owl_run_at(r, index + length) == NULL;
-    return owl_runs_carve(run, in_front ? 0 : length - *granules, *granules);
-}
-
 /* Purges at most so many granules of one run. The lock is let go meanwhile: to give back a large
  * run takes the system as long as thousands of other calls. The granules purged; 0: nothing is
  * dirty, or the system refuses. */
 static size_t purge_one(size_t most)
 {
     size_t granules;
-    struct owl_span *s = cut_dirty(most, &granules);
+    struct owl_span *s = owl_runs_cut_dirty(most, &granules);
     if (s == NULL)
         return 0;
     size_t index = owl_span_index(s);
@@ -249,23 +230,6 @@ static struct owl_span *find_or_make(enum owl_backing backing, size_t granules,
     }
 }
 
-/* The last run of a private range, else the highest of some of the largest runs. */
-static struct owl_span *find_high(size_t granules)
-{
-    for (unsigned i = owl_u32_load_relaxed(&owl_range_count); i-- > 0;) {
-        struct owl_span *s = owl_run_before(&owl_ranges[i], owl_ranges[i].top);
-        if (s != NULL && s->run >= granules && owl_ranges[i].backing == OWL_PRIVATE)
-            return s;
-    }
-    struct owl_span *dirty =
-        owl_runs_find_high(OWL_PRIVATE, OWL_FREE_DIRTY, granules, OWL_RUN_LOOK);
-    struct owl_span *clean =
-        owl_runs_find_high(OWL_PRIVATE, OWL_FREE_CLEAN, granules, OWL_RUN_LOOK);
-    if (dirty == NULL || clean == NULL)
-        return dirty != NULL ? dirty : clean;
-    return owl_span_address(dirty) > owl_span_address(clean) ? dirty : clean;
-}
-
 /* Granules of a free run, from `offset` on, are in use from now on. */
 static struct owl_span *use(struct owl_span *run, size_t offset, size_t granules, bool *zero)
 {
@@ -354,7 +318,7 @@ bool owl_pool_has_dirty(enum owl_backing backing, size_t granules)
 struct owl_span *owl_pool_take_high(size_t granules, bool *zero)
 {
     owl_lock(&pool.lock);
-    struct owl_span *s = find_high(granules);
+    struct owl_span *s = owl_runs_find_top(granules);
     if (s != NULL && is_past_limit(s, granules))
         s = NULL;
     if (s != NULL)

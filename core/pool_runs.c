@@ -330,3 +330,35 @@ bool owl_runs_are_all(void)
             marked += owl_ranges[i].map[index].free != OWL_FREE_NOT;
     return marked == tags;
 }
+
+struct owl_span *owl_runs_cut_dirty(size_t most, size_t *granules)
+{
+    struct owl_span *run = owl_runs_largest(OWL_PRIVATE, OWL_FREE_DIRTY);
+    struct owl_span *other = owl_runs_largest(OWL_MEMFD, OWL_FREE_DIRTY);
+    if (run == NULL || (other != NULL && other->run > run->run))
+        run = other;
+    if (run == NULL)
+        return NULL;
+    const struct owl_range *r = &owl_ranges[run->range];
+    size_t index = owl_span_index(run);
+    size_t length = run->run;
+    *granules = length < most ? length : most;
+    bool in_front = owl_run_before(r, index) != NULL && owl_run_at(r, index + length) == NULL;
+    return owl_runs_carve(run, in_front ? 0 : length - *granules, *granules);
+}
+
+struct owl_span *owl_runs_find_top(size_t granules)
+{
+    for (unsigned i = owl_u32_load_relaxed(&owl_range_count); i-- > 0;) {
+        struct owl_span *s = owl_run_before(&owl_ranges[i], owl_ranges[i].top);
+        if (s != NULL && s->run >= granules && owl_ranges[i].backing == OWL_PRIVATE)
+            return s;
+    }
+    struct owl_span *dirty =
+        owl_runs_find_high(OWL_PRIVATE, OWL_FREE_DIRTY, granules, OWL_RUN_LOOK);
+    struct owl_span *clean =
+        owl_runs_find_high(OWL_PRIVATE, OWL_FREE_CLEAN, granules, OWL_RUN_LOOK);
+    if (dirty == NULL || clean == NULL)
+        return dirty != NULL ? dirty : clean;
+    return owl_span_address(dirty) > owl_span_address(clean) ? dirty : clean;
+}

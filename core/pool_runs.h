@@ -71,6 +71,15 @@ struct owl_span *owl_runs_largest(enum owl_backing backing, enum owl_free state)
 void owl_runs_each(enum owl_backing backing, enum owl_free state, size_t granules,
                    void (*visit)(const struct owl_span *run));
 
+/* Takes at most so many granules of the oldest of the largest dirty runs out of the index, on the
+ * side where they join a clean run, and else at the end: the beginning is what is handed out next.
+ * NULL: nothing is dirty. */
+struct owl_span *owl_runs_cut_dirty(size_t most, size_t *granules);
+
+/* The last run of a private range, if it has so many granules, else the highest of some of the
+ * largest runs. NULL: there is none. */
+struct owl_span *owl_runs_find_top(size_t granules);
+
 /* The free run that ends before a granule of the range, or begins with it. NULL: none does. */
 struct owl_span *owl_run_before(const struct owl_range *r, size_t index);
 struct owl_span *owl_run_at(const struct owl_range *r, size_t index);
