@@ -35,6 +35,7 @@ static struct {
     bool at_fork; /* fork's handlers are registered */
     pthread_t thread;
     struct owl_file bell[2];
+    uint32_t calls;  /* that have ended */
     uint32_t forks;  /* how many parents back the first process is */
     owl_u32 changes; /* calls that ended, threads that did, handlers that came; changes wake */
 } state = {.bell = {{.descriptor = -1}, {.descriptor = -1}}};
@@ -149,6 +150,7 @@ static void tell(double severity)
             if (state.forks != forks)
                 break;
             state.calling = NULL;
+            state.calls++;
             note_change();
         }
         next = e->next;
@@ -353,12 +355,11 @@ int owl_on_pressure(owl_pressure_handler *handler, void *context)
 static void settle(const struct entry *called)
 {
     bool inside = state.running && pthread_equal(state.thread, pthread_self());
-    uint32_t seen = owl_u32_load_relaxed(&state.changes);
+    uint32_t calls = state.calls;
     if (state.live == 0 && state.running)
         owl_os.pressure_ring(&state.bell[1]);
     if (!inside) {
-        while (called != NULL && state.calling == called &&
-               owl_u32_load_relaxed(&state.changes) == seen)
+        while (called != NULL && state.calling == called && state.calls == calls)
             await_change();
         while (state.live == 0 && state.running)
             await_change();
@@ -368,7 +369,7 @@ static void settle(const struct entry *called)
         state.joinable = false;
     }
     if (state.live > 0)
-        start();
+        start(); /* which does nothing if there is a thread */
 }
 
 int owl_off_pressure(owl_pressure_handler *handler, void *context)
@@ -377,8 +378,7 @@ int owl_off_pressure(owl_pressure_handler *handler, void *context)
     owl_lock(&state.lock);
     struct entry *e = find(handler, context);
     if (e == NULL) {
-        if (state.live > 0)
-            start();
+        settle(NULL);
         owl_unlock(&state.lock);
         errno = ENOENT;
         return -1;

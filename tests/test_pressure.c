@@ -14,6 +14,18 @@
 #include "pressure_files.h"
 #include "tune.h"
 
+/* A child of a process with threads may start some itself, but not under ThreadSanitizer. */
+#if defined(__SANITIZE_THREAD__)
+#define CHILD_STARTS_THREADS 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CHILD_STARTS_THREADS 0
+#endif
+#endif
+#ifndef CHILD_STARTS_THREADS
+#define CHILD_STARTS_THREADS 1
+#endif
+
 /* A pause takes so many milliseconds here. */
 enum { PAUSE = 30 };
 
@@ -322,6 +334,8 @@ static void off_waits_for_a_call(void)
     check(offs == 0);
     check(owl_off_pressure(note, &held) == -1 && errno == ENOENT); /* it is as good as gone */
     check(owl_on_pressure(note, &held) == 0);                      /* and may come again */
+    nap(100);
+    check(offs == 0);
     held.hold = false;
     pthread_join(t, NULL);
     check(offs == 1);
@@ -353,8 +367,8 @@ static void handlers_may_end_themselves(void)
     await(inside_calls == 1 && threads() == 0);
     check(a.calls == 0);
     fake.opened = 0;
-    check(owl_on_pressure(leaves, NULL) == 0); /* joins the one that has ended */
     unsigned waits = fake.waits;
+    check(owl_on_pressure(leaves, NULL) == 0); /* joins the one that has ended */
     await(fake.waits > waits);
     news(0);
     await(inside_calls == 2 && threads() == 0);
@@ -409,7 +423,7 @@ static void descriptors_may_be_closed(void)
     check(threads() == 1);
     file_says(PSI, "some avg10=50.00 avg60=0.00\n");
     check(owl_option_set("limit", 1 << 30) == 0); /* it is heard */
-    await(a.calls == 1);
+    await(a.calls >= 1);
     check(owl_off_pressure(note, &a) == 0 && threads() == 0);
     int still = 0;
     for (int d = 3; d < 70000; d++)
@@ -420,7 +434,7 @@ static void descriptors_may_be_closed(void)
 static void a_child_begins_anew(void)
 {
     static struct notes a, b;
-    set_up(false);
+    set_up(true);
     file_says(PSI, "some avg10=20.00 avg60=0.00\n");
     check(owl_on_pressure(note, &a) == 0);
     await(a.calls == 1);
@@ -428,6 +442,8 @@ static void a_child_begins_anew(void)
     if (pid == 0) {
         alarm(CHILD_SECONDS);
         check(threads() == 0);
+        if (!CHILD_STARTS_THREADS)
+            _exit(0);
         check(owl_off_pressure(note, &b) == -1 && errno == ENOENT);
         await(threads() == 1 && a.calls == 2);
         check(owl_on_pressure(note, &b) == 0);
@@ -435,7 +451,8 @@ static void a_child_begins_anew(void)
         check(threads() == 0);
         _exit(0);
     }
-    check(child_wait(pid) == 0 && threads() == 1 && a.calls == 1);
+    check(child_wait(pid) == 0);
+    check(threads() == 1 && a.calls == 1);
     pid = fork();
     if (pid == 0) {
         alarm(CHILD_SECONDS);
