@@ -384,7 +384,7 @@ static void each_process_has_its_own(void)
     check(p != NULL && child_wait(pid) == 0 && is_refused(opaque(owl_malloc(MIB))));
 }
 
-/* Threads that hold little, with caches of their own, at a limit; and one that takes what it gets. */
+/* Threads that hold little, with caches of their own, at a limit. */
 static _Atomic bool ended;
 static _Atomic size_t refusals;
 

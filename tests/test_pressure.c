@@ -29,8 +29,8 @@
 /* A pause takes so many milliseconds here. */
 enum { PAUSE = 30 };
 
-/* Files that tell of news are pipes here, into which the test writes; all waits go through a look at
- * whose the descriptors are, as the real ones do. */
+/* Files that tell of news are pipes here, into which the test writes; all waits go through a look
+ * at whose the descriptors are, as the real ones do. */
 static struct {
     struct owl_os real;
     atomic_int writers[OWL_PRESSURE_FILES];

@@ -17,20 +17,20 @@
  *
  * What is less than 1/32 counts as 0. A file that is not there, or may not be read, says nothing.
  *
- * A thread named owl-pressure looks, calls the handlers one after the other, each with the severity,
- * and then does what owl_relieve does. It does so when the kernel tells of stalls or of a limit that
- * was hit, and when the severity has risen by 1/16 or more; at most once a second. It is there from
- * the first owl_on_pressure to the last owl_off_pressure, and gets no signals. Without pressure it
- * sleeps until the kernel wakes it; but each second it looks if there is a limit, as nearness can
- * only be asked for. Stalls alone are watched only where the kernel lets the program set a trigger
- * for them.
+ * A thread named owl-pressure looks, calls the handlers one after the other, each with the
+ * severity, and then does what owl_relieve does. It does so when the kernel tells of stalls or of a
+ * limit that was hit, and when the severity has risen by 1/16 or more; at most once a second. It is
+ * there from the first owl_on_pressure to the last owl_off_pressure, and gets no signals. Without
+ * pressure it sleeps until the kernel wakes it; but each second it looks if there is a limit, as
+ * nearness can only be asked for. Stalls alone are watched only where the kernel lets the program
+ * set a trigger for them.
  *
  * Handlers may do anything, allocate, free, call these functions, and take their time: others wait.
  * One that forks must not return in the child. After a fork the child has the handlers, but no
  * thread, until it calls owl_on_pressure or owl_off_pressure for whatever handler.
  *
- * The thread has some descriptors, with high numbers, closed on exec. A program may close them: they
- * are looked at before each use, and opened again within seconds.
+ * The thread has some descriptors, with high numbers, closed on exec. A program may close them:
+ * they are looked at before each use, and opened again within seconds.
  *
  * All functions are thread-safe.
  */
@@ -46,8 +46,8 @@ extern "C" {
 typedef void owl_pressure_handler(double severity, void *context);
 
 /* Has handler called with the context from now on. 0; or -1, nothing changed, with EINVAL: it is
- * NULL; EEXIST: it is so already with this context; ENOMEM, EAGAIN, EMFILE and the like: there is no
- * memory, thread or descriptor to be had. */
+ * NULL; EEXIST: it is so already with this context; ENOMEM, EAGAIN, EMFILE and the like: there is
+ * no memory, thread or descriptor to be had. */
 OWL_API int owl_on_pressure(owl_pressure_handler *handler, void *context);
 
 /* Ends that. When it returns, no such call is running and none will: it waits for one that is, so
