@@ -69,6 +69,7 @@ struct owl_cache {
     owl_u32 claimed;       /* 1: another thread is flushing it; written under the lock */
     struct owl_lock claim; /* held by who claims; guards `self` */
     owl_word *self;        /* its thread's owl_cache_self; NULL: it has no thread */
+    struct owl_os_thread system; /* the thread, as the system knows it */
     uintptr_t stamp;       /* what it looked like when it was last looked at for being idle */
 };
 

@@ -32,11 +32,23 @@ static void end_claim(struct owl_cache *c)
     owl_unlock(&c->claim);
 }
 
+/* Not all threads run their destructors: those of one that allocates for the first time in the last
+ * round of destructors do not, nor do those of one that leaves by the system call. What was its
+ * owl_cache_self is no memory then, or that of a thread which came after it. So long as the claim's
+ * lock is held, no thread ends that does run them. */
+static bool has_thread(struct owl_cache *c)
+{
+    if (c->self != NULL && (!owl_os.thread_lives(&c->system) ||
+                            owl_word_load_relaxed(c->self) != (uintptr_t)c))
+        c->self = NULL;
+    return c->self != NULL;
+}
+
 /* False: it has no thread, which is in no slow path, or the system has no barrier. */
 static bool claim(struct owl_cache *c)
 {
     owl_lock(&c->claim);
-    if (c->self == NULL) {
+    if (!has_thread(c)) {
         owl_unlock(&c->claim);
         return false;
     }

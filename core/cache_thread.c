@@ -60,6 +60,8 @@ static void fork_child(void)
             c->self = NULL;
         }
     }
+    if (own != NULL)
+        own->system = owl_os.thread_self();
     owl_lock_reset(&caches.lock);
 }
 
@@ -137,6 +139,7 @@ static void make_own(struct owl_cache *c)
     owl_lock(&c->claim);
     own = c;
     c->self = &owl_cache_self;
+    c->system = owl_os.thread_self();
     owl_word_store_relaxed(&owl_cache_self, (uintptr_t)c);
     owl_unlock(&c->claim);
 }

@@ -184,6 +184,17 @@ static uint64_t os_milliseconds(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static struct owl_os_thread os_thread_self(void)
+{
+    return (struct owl_os_thread){.process = getpid(), .number = (pid_t)syscall(SYS_gettid)};
+}
+
+/* The process is named, so that a child of vfork finds the threads of its parent. */
+static bool os_thread_lives(const struct owl_os_thread *thread)
+{
+    return syscall(SYS_tgkill, thread->process, thread->number, 0) == 0 || errno != ESRCH;
+}
+
 static size_t os_address_limit(void)
 {
     struct rlimit r;
@@ -307,6 +318,8 @@ struct owl_os owl_os = {
     .thread_join = os_thread_join,
     .at_fork = os_at_fork,
     .wake_all = os_wake_all,
+    .thread_self = os_thread_self,
+    .thread_lives = os_thread_lives,
 
     .lines = os_lines,
     .pressure_open = os_pressure_open,

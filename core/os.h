@@ -40,6 +40,11 @@ struct owl_piece {
 #define OWL_PRESSURE_BELL (1u << 30)
 #define OWL_PRESSURE_LOST (1u << 31)
 
+/* A thread, as the system numbers it. */
+struct owl_os_thread {
+    pid_t process, number;
+};
+
 /* An access that userfaultfd tells of. */
 struct owl_os_fault {
     uintptr_t address; /* of the page or inside it */
@@ -202,6 +207,9 @@ struct owl_os {
     int (*at_fork)(void (*prepare)(void), void (*parent)(void), void (*child)(void));
     /* Wake all sleepers of word. */
     void (*wake_all)(owl_u32 *word);
+    /* The calling thread, and whether a thread has not ended; one that is about to end has not. */
+    struct owl_os_thread (*thread_self)(void);
+    bool (*thread_lives)(const struct owl_os_thread *thread);
 
     /* --- memory pressure, os_pressure.c --- */
 

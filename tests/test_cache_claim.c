@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Flushing the caches of other threads: what it takes, what it leaves, and that nobody notices. */
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -251,6 +252,79 @@ static void trim_reaches_all_threads(void)
     check(owl_stats_heap_is_valid());
 }
 
+/* --- threads that end without a word: the first call is made in the last round of destructors --- */
+
+enum { STACK = 256 << 10 };
+
+static pthread_key_t late;
+static struct owl_cache *left_behind;
+
+static void last_round(void *round)
+{
+    uintptr_t number = (uintptr_t)round;
+    if (number < PTHREAD_DESTRUCTOR_ITERATIONS) {
+        check(pthread_setspecific(late, (void *)(number + 1)) == 0);
+        return;
+    }
+    static struct sleeper s;
+    take_and_free_all(&s);
+    left_behind = s.cache;
+}
+
+static void *only_end(void *unused)
+{
+    (void)unused;
+    check(pthread_setspecific(late, (void *)1) == 0);
+    return NULL;
+}
+
+static void run_on(void *stack, void *(*body)(void *))
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    check(pthread_attr_setstack(&attributes, stack, STACK) == 0);
+    check(pthread_create(&thread, &attributes, body, NULL) == 0);
+    check(pthread_join(thread, NULL) == 0);
+}
+
+/* It has its thread-local variables where those of the one before it were. */
+static void *keep_its_cache(void *unused)
+{
+    (void)unused;
+    struct owl_cache *mine = owl_cache_get();
+    check(mine != left_behind && mine->self == left_behind->self);
+    owl_cache_flush_others();
+    owl_cache_flush_idle();
+    owl_cache_flush_idle();
+    check(owl_cache_mine() == mine && left_behind->self == NULL);
+    return NULL;
+}
+
+static void leave_a_cache(void *stack)
+{
+    left_behind = NULL;
+    run_on(stack, only_end);
+    check(left_behind != NULL && left_behind->self != NULL);
+}
+
+/* The sanitizers' own destructors have run by then, and their calls are not possible any more. */
+static void who_has_no_thread_is_left_alone(void)
+{
+    if (SANITIZED)
+        return;
+    check(pthread_key_create(&late, last_round) == 0);
+    void *stack = owl_os.map(STACK);
+    check(stack != NULL);
+    leave_a_cache(stack);
+    run_on(stack, keep_its_cache);
+    leave_a_cache(stack);
+    check(owl_os.unmap(stack, STACK) == 0);
+    owl_cache_flush_others();
+    check(left_behind->self == NULL);
+    check(owl_stats_heap_is_valid());
+}
+
 /* --- under load: every block bears its holder's pattern --- */
 
 static owl_word exchange[EXCHANGE];
@@ -358,6 +432,7 @@ int main(void)
         child_test(without_a_barrier_nothing_is_taken),
         child_test(only_the_idle_are_flushed),
         child_test(trim_reaches_all_threads),
+        child_test(who_has_no_thread_is_left_alone),
         child_test(nobody_notices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
