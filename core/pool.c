@@ -54,6 +54,7 @@ static size_t purge_one(size_t most)
     owl_lock(&pool.lock);
     pool.purging -= granules;
     owl_runs_add(s, granules, purged ? OWL_FREE_CLEAN : OWL_FREE_DIRTY, remapped && !purged);
+    note_dirty();
     owl_u32_store_relaxed(&pool.purges, owl_u32_load_relaxed(&pool.purges) + 1);
     for (uint32_t i = 0; i < pool.waiters; i++)
         owl_os.wake(&pool.purges);
@@ -414,7 +415,7 @@ bool owl_pool_decay(void)
     for (size_t idle = pool.low; idle > 0 && purged > 0 && pool.holders == 0; idle -= purged)
         purged = purge_one(idle < OWL_DECAY_STEP ? idle : OWL_DECAY_STEP);
     pool.low = owl_runs_granules(OWL_FREE_DIRTY);
-    bool left = pool.low > 0;
+    bool left = pool.low > 0 && purged > 0;
     owl_unlock(&pool.lock);
     return left;
 }
@@ -520,5 +521,6 @@ void owl_pool_make_private(void)
         else
             pool.used += granules;
     }
+    note_dirty();
     owl_assert(is_valid(owl_runs_are_valid()));
 }

@@ -86,7 +86,7 @@ struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more);
 size_t owl_pool_purge(size_t keep);
 
 /* Purges as much as has been dirty ever since the last call, and was not used. Whether there is more
- * that is dirty. */
+ * that is dirty, for later calls: not what the system refuses to take, as it does of locked memory. */
 bool owl_pool_decay(void);
 
 /* Gives back what describes long clean runs. */
