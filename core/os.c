@@ -286,6 +286,7 @@ struct owl_os owl_os = {
     .wait = os_wait,
     .wake = os_wake,
     .sleep = os_sleep,
+    .hidden_begin = os_hidden_begin,
     .hidden_start = os_hidden_start,
     .barrier = os_barrier,
     .milliseconds = os_milliseconds,

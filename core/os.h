@@ -131,10 +131,13 @@ struct owl_os {
 
     /* Sleep while *word == value, at most so long; may wake early. */
     void (*sleep)(owl_u32 *word, uint32_t value, unsigned milliseconds);
+    /* Before the first hidden_start, and in each child of fork, where there is no such thread. */
+    void (*hidden_begin)(void);
     /* Runs body in a thread of which libc knows nothing, and which gets no signals and has no
      * capabilities. There is one at a time: the last must have ended, or be about to. body may use
      * this table, and of thread-local memory errno and *local, a variable of the caller that has
-     * `value` there. 0, or -1. */
+     * `value` there. 0, or -1. EBUSY: not now: the last has not ended, or this is not the process
+     * that called hidden_begin last, but a child of its that shares its memory (vfork). */
     int (*hidden_start)(void (*body)(void), owl_word *local, uintptr_t value);
 
     /* All threads of the process that are running pass a full memory barrier; of the others it is as

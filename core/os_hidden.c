@@ -25,6 +25,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(OWL_ATOMIC_C11)
+#define OWL_NO_HIDDEN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define OWL_NO_HIDDEN 1
+#endif
+#endif
+
 void os_sleep(owl_u32 *word, uint32_t value, unsigned milliseconds)
 {
     struct timespec t = {.tv_sec = milliseconds / 1000,
@@ -32,9 +40,13 @@ void os_sleep(owl_u32 *word, uint32_t value, unsigned milliseconds)
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &t, NULL, 0);
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(OWL_ATOMIC_C11)
+#if defined(OWL_NO_HIDDEN)
 
 /* Code with a sanitizer's calls in it wants a thread of libc's. */
+void os_hidden_begin(void)
+{
+}
+
 int os_hidden_start(void (*body)(void), owl_word *local, uintptr_t value)
 {
     (void)body, (void)local, (void)value;
@@ -50,10 +62,16 @@ enum { STACK = 128 << 10, MARGIN = 4096, CONTROL_BLOCK = 8192, TRIES = 1000 };
 static struct {
     char *memory; /* from the guard on */
     char *pointer;
-    pid_t process; /* whose child of fork has no such thread */
+    pid_t process; /* where it may be started */
     owl_u32 id;
     void (*body)(void);
 } hidden;
+
+void os_hidden_begin(void)
+{
+    hidden.process = getpid();
+    owl_u32_store_relaxed(&hidden.id, 0);
+}
 
 static char *thread_pointer(void)
 {
@@ -112,28 +130,27 @@ static int run(void *unused)
     return 0;
 }
 
-/* The last one has ended; or -1: not in time. */
-static int await_end(void)
+/* The last one has ended. False: not in time. */
+static bool await_end(void)
 {
-    if (hidden.process != getpid())
-        owl_u32_store_relaxed(&hidden.id, 0);
     for (int i = 0; owl_u32_load_acquire(&hidden.id) != 0; i++) {
-        if (i == TRIES) {
-            errno = EAGAIN;
-            return -1;
-        }
+        if (i == TRIES)
+            return false;
         sched_yield();
     }
-    return 0;
+    return true;
 }
 
 int os_hidden_start(void (*body)(void), owl_word *local, uintptr_t value)
 {
-    if (await_end() != 0 || (hidden.memory == NULL && !make_memory(local)))
+    if (hidden.process != getpid() || !await_end()) {
+        errno = EBUSY;
+        return -1;
+    }
+    if (hidden.memory == NULL && !make_memory(local))
         return -1;
     *(uintptr_t *)(hidden.pointer + ((char *)local - thread_pointer())) = value;
     hidden.body = body;
-    hidden.process = getpid();
     int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
                 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
     sigset_t mask;

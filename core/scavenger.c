@@ -112,12 +112,13 @@ static void serve(void)
         return;
     int saved = errno;
     if (owl_os.hidden_start(scavenge, &owl_cache_self, (uintptr_t)&owl_cache_gone) != 0)
-        owl_u32_store_relaxed(&owl_due.least, 2 * owl_due_now());
+        owl_u32_store_relaxed(&owl_due.least, errno == EBUSY ? least : 2 * owl_due_now());
     errno = saved;
 }
 
 static void begin_again(void)
 {
+    owl_os.hidden_begin();
     owl_due_begin(serve, OWL_DUE_ALWAYS);
 }
 
