@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "pool.h"
 
+#include <sys/single_threaded.h>
+
 #include "check.h"
 #include "due.h"
 #include "lock.h"
@@ -18,6 +20,8 @@ static struct {
     size_t charged;   /* bytes outside of the pool that count for the limit */
     size_t moved;     /* bytes that count twice while their pages move */
     size_t peak;      /* bytes: the most that used and mapped came to */
+    size_t lately[2]; /* granules: the most in use at once since the last owl_pool_decay, and
+                         between the last two */
     size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
     size_t allowed;   /* granules: what may be purged for the softer bound */
     uint64_t allowed_at; /* when that was written down: milliseconds */
@@ -90,6 +94,16 @@ static bool wait_for_purge(void)
     return true;
 }
 
+/* Threads come and go, and take and give the same memory each time: what was in use lately may stay
+ * dirty, if there is a scavenger to see when it is not wanted any more. */
+static bool was_used_lately(size_t dirty, size_t least)
+{
+    size_t lately = pool.lately[0] > pool.lately[1] ? pool.lately[0] : pool.lately[1];
+    return dirty <= least * OWL_DIRTY_LATELY && dirty + pool.used <= lately &&
+           !__libc_single_threaded &&
+           owl_option(OWL_OPTION_SCAVENGER) != OWL_SCAVENGER_INLINE;
+}
+
 /* What may still be purged for the softer bound: so much more each millisecond, up to a point. */
 static size_t purge_allowance(void)
 {
@@ -116,7 +130,7 @@ static void bound_dirty(void)
     size_t hard = share > 0 && pool.used > least ? pool.used : least;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
     if (excess > purge_allowance()) {
-        if (dirty <= hard)
+        if (dirty <= hard || was_used_lately(dirty, least))
             return;
         excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
     }
@@ -193,6 +207,8 @@ static void note_peak(void)
 static void note_use(size_t granules)
 {
     pool.used += granules;
+    if (pool.used > pool.lately[0])
+        pool.lately[0] = pool.used;
     note_dirty();
     note_peak();
 }
@@ -415,6 +431,8 @@ bool owl_pool_decay(void)
     for (size_t idle = pool.low; idle > 0 && purged > 0 && pool.holders == 0; idle -= purged)
         purged = purge_one(idle < OWL_DECAY_STEP ? idle : OWL_DECAY_STEP);
     pool.low = owl_runs_granules(OWL_FREE_DIRTY);
+    pool.lately[1] = pool.lately[0];
+    pool.lately[0] = pool.used;
     bool left = pool.low > 0 && purged > 0;
     owl_unlock(&pool.lock);
     return left;

@@ -141,6 +141,10 @@
 #define OWL_PURGE_RATE 2000
 #define OWL_PURGE_MOST 3000
 
+/* Or, in a program that has threads, if there may be a scavenger, what was in use lately, up to so
+ * many times the option `dirty`. */
+#define OWL_DIRTY_LATELY 3
+
 /* Default of the option `decay_ms`: how long free memory may stay resident without any use. */
 #define OWL_DECAY_MS 1000
 #define OWL_DECAY_MS_MAX 86400000

@@ -200,25 +200,27 @@ equal_live() {
 }
 
 # System calls of a child that sees so many threads born: strace counts those of all threads.
+# calls_of ALLOCATOR SCALE
 calls_of() {
-    strace -f -c -o strace.out "$soak" --pattern churn --scale "$1" --idle 0 --rounds 1 \
-        --allocators owl >out 2>err || return 1
+    strace -f -c -o strace.out "$soak" --pattern churn --scale "$2" --idle 0 --rounds 1 \
+        --allocators "$1" >out 2>err || return 1
     awk '$1 ~ /^[0-9.]+$/ && $NF != "total" { sum += $4 } END { print sum + 0 }' strace.out
 }
 
+# each_of ALLOCATOR: system calls of each of 1600 threads.
+each_of() {
+    few=$(calls_of "$1" 0.04) && many=$(calls_of "$1" 0.2) && echo $(((many - few) * 100 / 1600))
+}
+
 # A thread that is born, allocates, and ends costs what the C library itself asks of the system
-# (about 12 calls), and not a call for every slab.
+# (about 10 calls), and none for its memory, which is that of the thread before.
 calls_per_thread() {
-    if ! few=$(calls_of 0.04) || ! many=$(calls_of 0.12); then
+    if ! owl=$(each_of owl) || ! system=$(each_of system); then
         cat out err
         return 1
     fi
-    echo "system calls: $few with 400 threads, $many with 1200"
-    awk -v few="$few" -v many="$many" 'BEGIN {
-        each = (many - few) / 800
-        print each " a thread"
-        exit !(each >= 5 && each < 100)
-    }'
+    echo "system calls of 100 threads: owl $owl, system $system"
+    [ "$owl" -ge 500 ] && [ "$owl" -le "$system" ]
 }
 
 plots() {

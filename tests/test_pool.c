@@ -432,6 +432,51 @@ static void a_held_pool_is_not_purging(void)
     check(owl_pool_is_valid() && owl_pool_count().used == 0);
 }
 
+/* Takes 12 MiB and gives them back; how often the system is asked to take some. */
+static unsigned long purges_of_use(void)
+{
+    enum { RUNS = 12 << 20 >> OWL_GRANULE_SHIFT };
+    struct owl_span *runs[RUNS];
+    unsigned long before = calls_of(FAULT_PURGE);
+    bool zero;
+    for (int i = 0; i < RUNS; i++)
+        runs[i] = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
+    for (int i = 0; i < RUNS; i++)
+        owl_pool_give(runs[i], 1);
+    return calls_of(FAULT_PURGE) - before;
+}
+
+static void *wait_for_unlock(void *mutex)
+{
+    pthread_mutex_lock(mutex);
+    pthread_mutex_unlock(mutex);
+    return NULL;
+}
+
+/* In a program that has threads, in a storm, up to a multiple of the option. */
+static void what_was_used_lately_stays(void)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t thread;
+    set_up();
+    now = 0;
+    owl_os.milliseconds = stopped_clock;
+    check(purges_of_use() > 0);
+    pthread_mutex_lock(&mutex);
+    check(pthread_create(&thread, NULL, wait_for_unlock, &mutex) == 0);
+    check(purges_of_use() == 0 && purges_of_use() == 0);
+    check(owl_option_set("dirty", 2 << 20) == 0);
+    check(purges_of_use() > 0);
+    check(owl_option_set("dirty", OWL_DIRTY_MIN) == 0);
+    check(purges_of_use() == 0);
+    owl_pool_decay();
+    owl_pool_decay();
+    check(owl_pool_count().dirty == 0);
+    check(purges_of_use() == 0 && owl_pool_count().dirty << OWL_GRANULE_SHIFT == 12 << 20);
+    pthread_mutex_unlock(&mutex);
+    pthread_join(thread, NULL);
+}
+
 /* Frees large runs for as long as the pool stays over its bound. */
 static void *free_large(void *stop)
 {
@@ -488,6 +533,7 @@ int main(void)
         child_test(exhausted_range_purges_and_joins),
         child_test(further_ranges_serve),
         child_test(threads_share_the_pool),
+        child_test(what_was_used_lately_stays),
         child_test(a_held_pool_is_not_purging),
         child_test(the_pool_can_be_held_while_threads_free),
     };
