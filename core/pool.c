@@ -116,6 +116,14 @@ static size_t purge_allowance(void)
     return pool.allowed;
 }
 
+/* The granules that may be dirty, by the softer bound. */
+static size_t dirty_bound(void)
+{
+    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
+    size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
+    return share > 0 && pool.used / share > bound ? pool.used / share : bound;
+}
+
 /* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being purged.
  * Past the softer one it is purged only if that has not been done too often lately: to purge what is
  * soon wanted again costs page faults. */
@@ -123,11 +131,11 @@ static void bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
     size_t least = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
-    size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
-    if (dirty <= least || (share > 0 && dirty * share <= pool.used) || pool.holders > 0)
+    size_t soft = dirty_bound();
+    if (dirty <= soft || pool.holders > 0)
         return;
-    size_t soft = share > 0 && pool.used / share > least ? pool.used / share : least;
-    size_t hard = share > 0 && pool.used > least ? pool.used : least;
+    bool shares = owl_option(OWL_OPTION_DIRTY_SHARE) > 0;
+    size_t hard = shares && pool.used > least ? pool.used : least;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
     if (excess > purge_allowance()) {
         if (dirty <= hard || was_used_lately(dirty, least))
@@ -136,14 +144,6 @@ static void bound_dirty(void)
     }
     size_t purged = purge_down_to(dirty - excess);
     pool.allowed -= purged < pool.allowed ? purged : pool.allowed;
-}
-
-/* The granules that may be dirty, by the softer bound. */
-static size_t dirty_bound(void)
-{
-    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
-    size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
-    return share > 0 && pool.used / share > bound ? pool.used / share : bound;
 }
 
 /* --- the limit --------------------------------------------------------------- */
