@@ -10,6 +10,7 @@
 #include "option.h"
 #include "os.h"
 #include "pool.h"
+#include "pressure_read.h"
 #include "slab.h"
 
 enum { MIN_INTERVAL = 10 }; /* milliseconds */
@@ -67,14 +68,38 @@ static uint32_t worth(void)
     }
 }
 
+/* The severity of pressure, or that of a moment ago: to read it takes some 50 us. */
+static double severity(void)
+{
+    static struct owl_pressure_places places;
+    static struct owl_pressure_look last;
+    static uint64_t looked, found;
+    uint64_t now = owl_os.milliseconds();
+    if (found == 0 || now - found >= OWL_PRESSURE_FIND_MS)
+        owl_pressure_find(&places), found = now;
+    if (looked == 0 || now - looked >= OWL_PRESSURE_READ_MS)
+        owl_pressure_look(&places, &last), looked = now;
+    return last.severity;
+}
+
+unsigned owl_scavenger_press(void)
+{
+    double s = severity();
+    double share = owl_pressure_share(s);
+    if (share > 0.0)
+        owl_scavenger_purge((size_t)((1.0 - share) * (double)owl_pool_count().dirty) *
+                            OWL_GRANULE);
+    double interval = (double)owl_option(OWL_OPTION_DECAY_MS) / 2.0 * (1.0 - s);
+    return interval > MIN_INTERVAL ? (unsigned)interval : MIN_INTERVAL;
+}
+
 static void look_until_calm(void)
 {
     static owl_u32 silent; /* nobody wakes the scavenger before its time */
     unsigned calm = 0;
     bool left = true;
     while (left && calm < OWL_SCAVENGER_CALM) {
-        unsigned interval = (unsigned)owl_option(OWL_OPTION_DECAY_MS) / 2;
-        owl_os.sleep(&silent, 0, interval > MIN_INTERVAL ? interval : MIN_INTERVAL);
+        owl_os.sleep(&silent, 0, owl_scavenger_press());
         left = owl_scavenger_look();
         calm = owl_due_now() < OWL_DUE_THREADS / 2 ? calm + 1 : 0;
     }

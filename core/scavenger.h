@@ -7,6 +7,9 @@
  *   slabs        pages on which all blocks are at home are purged
  *   the pool     as much is purged as has been dirty all the time
  *
+ * Where memory is short (pressure_read.h) it looks more often, and first gives back a share of all
+ * that is free.
+ *
  * So what an idle program has passes these three stations and is gone after two to three decay
  * times. What it does use stays, however much of it is free at times.
  *
@@ -23,6 +26,11 @@
 
 /* One look, as of above. Whether anything is left for later ones. One thread at a time. */
 bool owl_scavenger_look(void);
+
+/* If memory is short, gives back at once the share of free memory that owl_relieve would. The
+ * milliseconds until the next look: half of the decay time, or the less the shorter memory is. One
+ * thread at a time. */
+unsigned owl_scavenger_press(void);
 
 /* Gives back at once what is free, in use lately or not, but `keep` bytes. The bytes. Any thread,
  * and as many at a time as like. */

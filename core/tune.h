@@ -156,6 +156,10 @@
  * and more, their free bits several. */
 #define OWL_METADATA_GRANULES 64
 
+/* It reads how short memory is, and finds out where that is to be read, at most so often. */
+#define OWL_PRESSURE_READ_MS 250
+#define OWL_PRESSURE_FIND_MS 60000
+
 /* The scavenger is started when so many MiB of free memory may be resident: in a program that has threads, in
  * one that has none, and if the option `scavenger` says so at any rate. Though memory is due it ends
  * after so many looks at which there was less than half of the first. */
