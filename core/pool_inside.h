@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of the room `pool` share: pool.c takes and gives, pool_purge.c purges and keeps the
+ * bounds. All is guarded by the lock, which every function here wants held.
+ */
+#ifndef OWL_CORE_POOL_INSIDE_H
+#define OWL_CORE_POOL_INSIDE_H
+
+#include "lock.h"
+#include "pool.h"
+#include "pool_runs.h"
+
+struct owl_pool {
+    struct owl_lock lock;
+    size_t used;      /* granules */
+    size_t mapped;    /* bytes in mappings */
+    size_t charged;   /* bytes outside of the pool that count for the limit */
+    size_t moved;     /* bytes that count twice while their pages move */
+    size_t peak;      /* bytes: the most that used and mapped came to */
+    size_t lately[2]; /* granules: the most in use at once since the last owl_pool_decay, and
+                         between the last two */
+    size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
+    size_t allowed;   /* granules: what may be purged for the softer bound */
+    uint64_t allowed_at; /* when that was written down: milliseconds */
+    size_t purging;   /* granules of runs that are in no list while they are purged */
+    owl_u32 purges;   /* how many of these have ended; changes wake */
+    uint32_t waiters; /* who wait for the next */
+    uint32_t holders; /* who wait until nothing is being purged */
+};
+
+extern OWL_LOCAL struct owl_pool owl_pool;
+
+/* After each change of what is dirty. */
+void owl_pool_note_dirty(void);
+
+/* Purges until at most so many granules are dirty. The lock is let go meanwhile. The granules purged by
+ * this call, which gives way after one run to who waits until nothing is being purged. */
+size_t owl_pool_purge_down_to(size_t granules);
+
+/* Until a purge by another thread ends. False: there is none. */
+bool owl_pool_wait_for_purge(void);
+
+/* Keeps dirty memory below its bounds. */
+void owl_pool_bound_dirty(void);
+
+/* --- the limit --- */
+
+/* Bytes that count for it, and that no purge gives back. */
+size_t owl_pool_in_use(void);
+
+/* Whether to use granules of a free run would pass it. */
+bool owl_pool_is_past_limit(const struct owl_span *run, size_t granules);
+
+/* Purges until so many bytes more do not pass it. False: they do, whatever is purged. */
+bool owl_pool_make_room(size_t more);
+
+/* Purges what is past it, as it may have been lowered. */
+void owl_pool_obey_limit(void);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the pool gives back to the system: by its bounds, the limit and decay, and on demand. */
+#include "pool_inside.h"
+
+#include <sys/single_threaded.h>
+
+#include "due.h"
+#include "option.h"
+#include "os.h"
+
+/* After each change of what is dirty. */
+void owl_pool_note_dirty(void)
+{
+    size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
+    if (dirty < owl_pool.low)
+        owl_pool.low = dirty;
+    owl_u32_store_relaxed(&owl_due.pool, (uint32_t)(dirty >> (20 - OWL_GRANULE_SHIFT)));
+}
+
+/* Purges at most so many granules of one run. The lock is let go meanwhile: to give back a large
+ * run takes the system as long as thousands of other calls. The granules purged; 0: nothing is
+ * dirty, or the system refuses. */
+static size_t purge_one(size_t most)
+{
+    size_t granules;
+    struct owl_span *s = owl_runs_cut_dirty(most, &granules);
+    if (s == NULL)
+        return 0;
+    size_t index = owl_span_index(s);
+    bool remapped = s->remapped;
+    owl_pool.purging += granules;
+    owl_pool_note_dirty();
+    owl_unlock(&owl_pool.lock);
+    bool purged = owl_range_purge(s->range, index, index + granules, remapped) == 0;
+    owl_lock(&owl_pool.lock);
+    owl_pool.purging -= granules;
+    owl_runs_add(s, granules, purged ? OWL_FREE_CLEAN : OWL_FREE_DIRTY, remapped && !purged);
+    owl_pool_note_dirty();
+    owl_u32_store_relaxed(&owl_pool.purges, owl_u32_load_relaxed(&owl_pool.purges) + 1);
+    for (uint32_t i = 0; i < owl_pool.waiters; i++)
+        owl_os.wake(&owl_pool.purges);
+    return purged ? granules : 0;
+}
+
+/* The granules purged by this call. It gives way after one run to who waits until nothing is being
+ * purged: what other threads free meanwhile could keep it busy for ever. */
+size_t owl_pool_purge_down_to(size_t granules)
+{
+    size_t all = 0;
+    size_t one = 1;
+    while (one > 0 && owl_runs_granules(OWL_FREE_DIRTY) > granules &&
+           (all == 0 || owl_pool.holders == 0)) {
+        one = purge_one(owl_runs_granules(OWL_FREE_DIRTY) - granules);
+        all += one;
+    }
+    return all;
+}
+
+/* Until a purge by another thread ends. False: there is none. The number is read under the lock, so
+ * that an end before the wait begins is not missed. */
+bool owl_pool_wait_for_purge(void)
+{
+    if (owl_pool.purging == 0)
+        return false;
+    uint32_t seen = owl_u32_load_relaxed(&owl_pool.purges);
+    owl_pool.waiters++;
+    owl_unlock(&owl_pool.lock);
+    owl_os.wait(&owl_pool.purges, seen);
+    owl_lock(&owl_pool.lock);
+    owl_pool.waiters--;
+    return true;
+}
+
+/* Threads come and go, and take and give the same memory each time: what was in use lately may stay
+ * dirty, if there is a scavenger to see when it is not wanted any more. */
+static bool was_used_lately(size_t dirty, size_t least)
+{
+    size_t lately = owl_pool.lately[0] > owl_pool.lately[1] ? owl_pool.lately[0] : owl_pool.lately[1];
+    return dirty <= least * OWL_DIRTY_LATELY && dirty + owl_pool.used <= lately &&
+           !__libc_single_threaded &&
+           owl_option(OWL_OPTION_SCAVENGER) != OWL_SCAVENGER_INLINE;
+}
+
+/* What may still be purged for the softer bound: so much more each millisecond, up to a point. */
+static size_t purge_allowance(void)
+{
+    uint64_t now = owl_os.milliseconds();
+    uint64_t more = (now - owl_pool.allowed_at) * OWL_PURGE_RATE / 1000;
+    if (more > 0) {
+        owl_pool.allowed = more < OWL_PURGE_MOST - owl_pool.allowed ? owl_pool.allowed + more : OWL_PURGE_MOST;
+        owl_pool.allowed_at = now;
+    }
+    return owl_pool.allowed;
+}
+
+/* The granules that may be dirty, by the softer bound. */
+static size_t dirty_bound(void)
+{
+    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
+    size_t share = (size_t)owl_option(OWL_OPTION_DIRTY_SHARE);
+    return share > 0 && owl_pool.used / share > bound ? owl_pool.used / share : bound;
+}
+
+/* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being purged.
+ * Past the softer one it is purged only if that has not been done too often lately: to purge what is
+ * soon wanted again costs page faults. */
+void owl_pool_bound_dirty(void)
+{
+    size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
+    size_t least = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
+    size_t soft = dirty_bound();
+    if (dirty <= soft || owl_pool.holders > 0)
+        return;
+    bool shares = owl_option(OWL_OPTION_DIRTY_SHARE) > 0;
+    size_t hard = shares && owl_pool.used > least ? owl_pool.used : least;
+    size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
+    if (excess > purge_allowance()) {
+        if (dirty <= hard || was_used_lately(dirty, least))
+            return;
+        excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
+    }
+    size_t purged = owl_pool_purge_down_to(dirty - excess);
+    owl_pool.allowed -= purged < owl_pool.allowed ? purged : owl_pool.allowed;
+}
+
+/* --- the limit --------------------------------------------------------------- */
+
+/* Bytes that count for the limit, and that no purge gives back. */
+size_t owl_pool_in_use(void)
+{
+    return (owl_pool.used << OWL_GRANULE_SHIFT) + owl_pool.charged - owl_pool.moved;
+}
+
+/* The most that the limit allows. */
+static size_t limit(void)
+{
+    size_t value = (size_t)owl_option(OWL_OPTION_LIMIT);
+    return value != 0 ? value : SIZE_MAX;
+}
+
+/* Bytes in free granules that may be resident. */
+static size_t resident_free(void)
+{
+    return (owl_runs_granules(OWL_FREE_DIRTY) + owl_pool.purging) << OWL_GRANULE_SHIFT;
+}
+
+/* Whether to use granules of a free run would pass the limit. Those of a dirty one count
+ * already. */
+bool owl_pool_is_past_limit(const struct owl_span *run, size_t granules)
+{
+    size_t free = run->free == OWL_FREE_DIRTY ? 0 : resident_free();
+    return owl_pool_in_use() + (granules << OWL_GRANULE_SHIFT) + free > limit();
+}
+
+/* Purges until so many bytes more do not pass the limit. The lock may be let go meanwhile. False:
+ * they do, whatever is purged, or the system does not purge. What does not grow is never refused:
+ * the limit may have been set below what is in use. */
+bool owl_pool_make_room(size_t more)
+{
+    size_t most = limit();
+    while (more > 0 && owl_pool_in_use() + more + resident_free() > most) {
+        if (owl_pool_in_use() + more > most)
+            return false;
+        size_t left = (most - owl_pool_in_use() - more) >> OWL_GRANULE_SHIFT;
+        size_t slack = dirty_bound() / OWL_DIRTY_SLACK;
+        if (owl_pool_purge_down_to(left > slack ? left - slack : 0) == 0 && !owl_pool_wait_for_purge())
+            return false;
+    }
+    return true;
+}
+
+/* A limit that was lowered is obeyed when memory becomes free; but not while somebody waits until
+ * nothing is being purged. */
+void owl_pool_obey_limit(void)
+{
+    size_t used = owl_pool_in_use(), most = limit();
+    size_t left = used < most ? (most - used) >> OWL_GRANULE_SHIFT : 0;
+    if (owl_runs_granules(OWL_FREE_DIRTY) > left && owl_pool.holders == 0)
+        owl_pool_purge_down_to(left);
+}
+
+size_t owl_pool_purge(size_t keep)
+{
+    owl_lock(&owl_pool.lock);
+    size_t purged = owl_pool_purge_down_to(keep >> OWL_GRANULE_SHIFT);
+    owl_unlock(&owl_pool.lock);
+    return purged << OWL_GRANULE_SHIFT;
+}
+
+/* What was dirty all the time may have been wanted before; that nobody wanted it now is known by the
+ * least that was dirty. */
+bool owl_pool_decay(void)
+{
+    owl_lock(&owl_pool.lock);
+    size_t purged = 1;
+    for (size_t idle = owl_pool.low; idle > 0 && purged > 0 && owl_pool.holders == 0; idle -= purged)
+        purged = purge_one(idle < OWL_DECAY_STEP ? idle : OWL_DECAY_STEP);
+    owl_pool.low = owl_runs_granules(OWL_FREE_DIRTY);
+    owl_pool.lately[1] = owl_pool.lately[0];
+    owl_pool.lately[0] = owl_pool.used;
+    bool left = owl_pool.low > 0 && purged > 0;
+    owl_unlock(&owl_pool.lock);
+    return left;
+}
+
+static void purge_metadata_of(const struct owl_span *run)
+{
+    size_t index = owl_span_index(run);
+    owl_range_purge_metadata(run->range, index, index + run->run);
+}
+
+void owl_pool_purge_metadata(void)
+{
+    owl_lock(&owl_pool.lock);
+    owl_runs_each(OWL_PRIVATE, OWL_FREE_CLEAN, OWL_METADATA_GRANULES, purge_metadata_of);
+    owl_unlock(&owl_pool.lock);
+}
