@@ -44,20 +44,23 @@ static bool has_thread(struct owl_cache *c)
     return c->self != NULL;
 }
 
-/* False: it has no thread, which is in no slow path, or the system has no barrier. */
-static bool claim(struct owl_cache *c)
+enum claim { CLAIMED, BUSY, NEVER };
+
+/* NEVER: it has no thread, or the system has no barrier. */
+static enum claim claim(struct owl_cache *c)
 {
     owl_lock(&c->claim);
     if (!has_thread(c)) {
         owl_unlock(&c->claim);
-        return false;
+        return NEVER;
     }
     owl_u32_store_relaxed(&c->claimed, 1);
     owl_word_store_relaxed(c->self, (uintptr_t)&owl_cache_none);
-    if (owl_os.barrier() == 0 && owl_u32_load_acquire(&c->busy) == 0)
-        return true;
+    bool passed = owl_os.barrier() == 0;
+    if (passed && owl_u32_load_acquire(&c->busy) == 0)
+        return CLAIMED;
     end_claim(c);
-    return false;
+    return passed ? BUSY : NEVER;
 }
 
 /* All blocks of a magazine but the newest, if there is room for them. False: there is none. The
@@ -119,16 +122,18 @@ static uintptr_t stamp_of(const struct owl_cache *c)
 
 /* The blocks go home while nothing is held: a report of what is wrong with one may end in a handler
  * that allocates. */
-static void flush_other(struct owl_cache *c)
+static enum claim flush_other(struct owl_cache *c)
 {
     struct taken t = {.count = 0};
+    enum claim result = CLAIMED;
     bool all = false;
-    while (!all && claim(c)) {
+    while (!all && (result = claim(c)) == CLAIMED) {
         all = take(c, &t);
         end_claim(c);
         owl_slab_give(t.blocks, t.count);
         t.count = 0;
     }
+    return result;
 }
 
 void owl_cache_flush_others(void)
@@ -146,10 +151,9 @@ bool owl_cache_flush_idle(void)
         uintptr_t stamp = stamp_of(c);
         if (!has_some(c))
             continue;
-        if (stamp == c->stamp)
-            flush_other(c);
+        bool possible = stamp != c->stamp || flush_other(c) != NEVER;
         c->stamp = stamp_of(c);
-        active |= has_some(c);
+        active |= possible && has_some(c);
     }
     return active;
 }

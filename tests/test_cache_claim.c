@@ -237,6 +237,27 @@ static void only_the_idle_are_flushed(void)
     end_sleeper(s);
 }
 
+/* What can never be had is not waited for: what threads had that are not in the child of a fork, and
+ * all without a barrier. */
+static void what_is_out_of_reach_is_not_left(void)
+{
+    struct sleeper *s = start_sleeper();
+    tell(s, take_and_free_all);
+    size_t before = cached_by(s->cache);
+    pid_t child = fork();
+    check(child >= 0);
+    if (child > 0) {
+        check(child_wait(child) == 0);
+        owl_os.barrier = no_barrier;
+    }
+    check(owl_cache_flush_idle());
+    check(!owl_cache_flush_idle());
+    check(cached_by(s->cache) == before);
+    if (child == 0)
+        _exit(0);
+    end_sleeper(s);
+}
+
 static void trim_reaches_all_threads(void)
 {
     struct sleeper *s[SLEEPERS];
@@ -431,6 +452,7 @@ int main(void)
         child_test(who_is_busy_is_left_alone),
         child_test(without_a_barrier_nothing_is_taken),
         child_test(only_the_idle_are_flushed),
+        child_test(what_is_out_of_reach_is_not_left),
         child_test(trim_reaches_all_threads),
         child_test(who_has_no_thread_is_left_alone),
         child_test(nobody_notices),
