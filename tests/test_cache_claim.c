@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Flushing the caches of other threads: what it takes, what it leaves, and that nobody notices. */
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/time.h>
+#include <time.h>
 
 #include "cache_inside.h"
 
@@ -420,9 +423,28 @@ static void fork_and_work(void)
     check(waitpid(child, &status, 0) == child && status == 0);
 }
 
+/* A fast path lies below it for several claims. */
+static void sleep_for_a_while(int number)
+{
+    struct timespec t = {.tv_nsec = 300000};
+    int saved = errno;
+    (void)number;
+    nanosleep(&t, NULL);
+    errno = saved;
+}
+
+static void interrupt_often(void)
+{
+    struct sigaction action = {.sa_handler = sleep_for_a_while, .sa_flags = SA_RESTART};
+    struct itimerval often = {.it_interval.tv_usec = 1000, .it_value.tv_usec = 1000};
+    check(sigaction(SIGPROF, &action, NULL) == 0);
+    check(setitimer(ITIMER_PROF, &often, NULL) == 0);
+}
+
 static void nobody_notices(void)
 {
     pthread_t workers[WORKERS];
+    interrupt_often();
     for (uintptr_t i = 0; i < WORKERS; i++)
         check(pthread_create(&workers[i], NULL, work_in_generations, (void *)(i + 1)) == 0);
     for (int i = 0; i < ROUNDS(20000); i++) {
