@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The thread that libc does not know: what it has of its own, and what it is not allowed. */
+#define _GNU_SOURCE /* gettid */
+#include <errno.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/single_threaded.h>
+#include <sys/syscall.h>
+
+#include "atomic.h"
+#include "child.h"
+#include "os.h"
+
+static __thread owl_word local __attribute__((tls_model("initial-exec"))) = 1;
+
+static struct {
+    pid_t process, thread;
+    int policy, error;
+    uintptr_t local;
+    unsigned capabilities;
+    sigset_t blocked;
+    char *stack;
+} seen;
+
+static owl_u32 runs;
+
+static void look_around(void)
+{
+    char here;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{.effective = 1}};
+    seen.process = getpid();
+    seen.thread = gettid();
+    seen.policy = sched_getscheduler(0);
+    seen.local = owl_word_load_relaxed(&local);
+    seen.error = errno;
+    errno = EXDEV;
+    seen.stack = opaque(&here);
+    syscall(SYS_capget, &header, data);
+    seen.capabilities = data[0].effective | data[0].permitted | data[1].effective;
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &seen.blocked, 8);
+    owl_u32_store_release(&runs, owl_u32_load_relaxed(&runs) + 1);
+}
+
+/* False: there is no such thread, in code with a sanitizer's calls in it. */
+static bool run(uintptr_t value)
+{
+    uint32_t before = owl_u32_load_relaxed(&runs);
+    if (owl_os.hidden_start(look_around, &local, value) != 0) {
+        check(SANITIZED && errno == ENOTSUP);
+        return false;
+    }
+    while (owl_u32_load_acquire(&runs) == before)
+        sched_yield();
+    return true;
+}
+
+static void it_has_memory_of_its_own(void)
+{
+    owl_os_init();
+    owl_os.hidden_begin();
+    errno = ENOENT;
+    if (!run(77))
+        return;
+    check(seen.process == getpid() && seen.thread != gettid());
+    check(seen.local == 77 && owl_word_load_relaxed(&local) == 1);
+    check(errno == ENOENT && seen.error != ENOENT);
+    char here;
+    check(seen.stack > (char *)opaque(&here) + (1 << 20) ||
+          seen.stack < (char *)opaque(&here) - (1 << 20));
+    check(__libc_single_threaded);
+    uint32_t before = owl_u32_load_relaxed(&runs);
+    for (uintptr_t i = 0; i < 200; i++)
+        check(run(i) && seen.local == i);
+    check(owl_u32_load_relaxed(&runs) == before + 200);
+}
+
+static void it_may_do_nothing(void)
+{
+    owl_os_init();
+    owl_os.hidden_begin();
+    if (!run(1))
+        return;
+    check(seen.capabilities == 0);
+    check(sigismember(&seen.blocked, SIGTERM) && sigismember(&seen.blocked, SIGPROF));
+    sigset_t mine;
+    pthread_sigmask(SIG_BLOCK, NULL, &mine);
+    check(!sigismember(&mine, SIGTERM));
+}
+
+static void it_comes_after_all_others(void)
+{
+    const struct sched_param first = {.sched_priority = 1};
+    owl_os_init();
+    owl_os.hidden_begin();
+    if (sched_setscheduler(0, SCHED_FIFO, &first) != 0 || !run(1))
+        return;
+    check(seen.policy == SCHED_OTHER);
+    check(sched_getscheduler(0) == SCHED_FIFO);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        child_test(it_has_memory_of_its_own),
+        child_test(it_may_do_nothing),
+        child_test(it_comes_after_all_others),
+    };
+    return cmocka_run_group_tests_name("os_hidden", tests, NULL, NULL);
+}
