@@ -23,8 +23,8 @@ static bool is_power_of_two(size_t n)
 }
 
 /* Gives back whatever is free, for a call that found no memory, before it tries again. Other
- * threads may take what that frees, and one that is in a slow path keeps its cache: so there are more
- * tries as long as something comes of them. False: no more. */
+ * threads may take what that frees, and one that is in a slow path keeps its cache: so there are
+ * more tries as long as something comes of them. False: no more. */
 static bool rescue(unsigned *tries)
 {
     size_t purged = owl_trim(0);

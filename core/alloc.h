@@ -34,8 +34,8 @@ static inline void *owl_malloc_fast(size_t size)
 
 /* p, which points into the slab, points to the start of one of its blocks: sizeclass.h tells why
  * the bits of the product do. It is measured from the last block, so that what lies behind that
- * fails too: a distance of -q * size gives 2^64 - q * e. (There is nothing behind it if e is 0: then
- * the size is a power of two.) */
+ * fails too: a distance of -q * size gives 2^64 - q * e. (There is nothing behind it if e is 0:
+ * then the size is a power of two.) */
 static inline bool owl_is_block_start(const struct owl_span *s, const void *p)
 {
     return (s->last - (uintptr_t)p) * s->reciprocal >> 32 == 0;

@@ -10,13 +10,15 @@
  * cas, swap and add are acquire and release both.
  *
  * once and hand are for words that others change or read at moments at which they have made this
- * thread pass a memory barrier (os.h): all that they need here is that the compiler makes the access
- * once, where it is written, for once before everything that follows and after everything that
- * precedes. They are acquire and release where a tool watches, which cannot know of that barrier.
+ * thread pass a memory barrier (os.h): all that they need here is that the compiler makes the
+ * access once, where it is written, for once before everything that follows and after everything
+ * that precedes. They are acquire and release where a tool watches, which cannot know of that
+ * barrier.
  *
  * peek and poke are for words that one thread writes and others read only for a hint, or that are
- * written before anybody can care: any value that the word ever had will do. They are plain accesses,
- * which the compiler may fold into instructions with others, and relaxed ones where a tool watches.
+ * written before anybody can care: any value that the word ever had will do. They are plain
+ * accesses, which the compiler may fold into instructions with others, and relaxed ones where a
+ * tool watches.
  */
 #ifndef OWL_CORE_ATOMIC_H
 #define OWL_CORE_ATOMIC_H

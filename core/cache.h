@@ -11,8 +11,8 @@
  *   full    the top is the limit: the older half is given back to the slabs
  *
  * So a thread visits the slabs, with their lock, at most once in as many frees as half a magazine
- * has blocks, and one whose calls swing to and fro does not visit them at all. Magazines are small at
- * first; the limit doubles when a full one is halved, the fill when an empty one is filled. (J.
+ * has blocks, and one whose calls swing to and fro does not visit them at all. Magazines are small
+ * at first; the limit doubles when a full one is halved, the fill when an empty one is filled. (J.
  * Bonwick and J. Adams, "Magazines and Vmem", 2001, for magazines of arrays that grow.)
  *
  * Blocks of other owners that this thread frees are gathered by owner, and given back together.
@@ -83,9 +83,9 @@ static inline struct owl_cache *owl_cache_mine(void)
     return (struct owl_cache *)owl_word_once(&owl_cache_self);
 }
 
-/* This thread's cache, for one push or pop, or for a slow path. Makes it, and at the first call of all the allocator, if need be. Keeps errno.
- * NULL: the thread has ended, there is no memory for a cache, or the program has no thread key
- * left. */
+/* This thread's cache, for one push or pop, or for a slow path. Makes it, and at the first call
+ * of all the allocator, if need be. Keeps errno. NULL: the thread has ended, there is no memory
+ * for a cache, or the program has no thread key left. */
 struct owl_cache *owl_cache_get(void);
 
 /* A block of a class whose magazine is empty. NULL: no memory. */
@@ -105,8 +105,8 @@ void owl_cache_flush(struct owl_cache *c);
  * One whose thread is in a slow path at the moment is left as it is. No lock may be held. */
 void owl_cache_flush_others(void);
 
-/* As owl_cache_flush_others, the caches that look as they did at the last call, so that their threads
- * are idle. Whether others have blocks, which may be had later. One thread at a time. */
+/* As owl_cache_flush_others, the caches that look as they did at the last call, so that their
+ * threads are idle. Whether others have blocks, which may be had later. One thread at a time. */
 bool owl_cache_flush_idle(void);
 
 /* A block for a thread that has no cache. NULL: no memory. */

@@ -12,8 +12,8 @@ struct taken {
     struct owl_block *blocks[MOST];
 };
 
-/* In owl_cache_enter, with `busy` raised: lets a claim pass. Who claims takes the lock before it sets
- * the mark, so the mark may be another's after each wait. */
+/* In owl_cache_enter, with `busy` raised: lets a claim pass. Who claims takes the lock before it
+ * sets the mark, so the mark may be another's after each wait. */
 void owl_cache_await(struct owl_cache *c)
 {
     do {

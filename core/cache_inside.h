@@ -20,11 +20,12 @@
  * comes before the other side's read. And no fast path that begins after it finds the cache: it
  * finds one without blocks and room, goes to its slow path, and waits there for the lock
  * (owl_cache_get). What can still be under way is one single fast path that had read owl_cache_self
- * before, and perhaps lies for long under a signal handler, or waits for a processor. It may pop the
- * newest block of one magazine, or push one on top: it reads `top`, reads or writes the slot on
- * either side of it, and writes `top`. So these are left alone: the other thread never writes `top`,
- * leaves the newest block, and takes those below by raising the magazine's base, under the newest.
- * The stores of all fast paths before that one are seen, because the barrier came after them.
+ * before, and perhaps lies for long under a signal handler, or waits for a processor. It may pop
+ * the newest block of one magazine, or push one on top: it reads `top`, reads or writes the slot on
+ * either side of it, and writes `top`. So these are left alone: the other thread never writes
+ * `top`, leaves the newest block, and takes those below by raising the magazine's base, under the
+ * newest. The stores of all fast paths before that one are seen, because the barrier came after
+ * them.
  *
  * The barrier is the system's (membarrier(2)): it costs the threads that run an interrupt, the
  * others nothing, and the fast paths no instruction. Where the system has none, nothing is claimed.
@@ -34,9 +35,9 @@
 
 #include "cache.h"
 
-/* Begins a slow path: until the end the cache is its thread's alone. They may be nested. The acquire
- * pairs with the release at the end of a claim, the release in owl_cache_leave with the acquire of
- * who claims. */
+/* Begins a slow path: until the end the cache is its thread's alone. They may be nested. The
+ * acquire pairs with the release at the end of a claim, the release in owl_cache_leave with the
+ * acquire of who claims. */
 void owl_cache_await(struct owl_cache *c);
 
 static inline void owl_cache_enter(struct owl_cache *c)

@@ -47,8 +47,8 @@ _Noreturn static void *out_of_memory(void)
     abort();
 }
 
-/* One form of new. `take` is the expression that allocates, `rest` what is done if it gives NULL and
- * there is no standard operator. */
+/* One form of new. `take` is the expression that allocates, `rest` what is done if it gives NULL
+ * and there is no standard operator. */
 #define DEFINE_NEW(name, parameters, arguments, take, rest)                                       \
     EXPORT void *name parameters;                                                                 \
     void *name parameters                                                                         \

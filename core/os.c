@@ -33,9 +33,9 @@ static void *os_reserve(size_t bytes)
     return os_mmap(bytes, PROT_NONE, MAP_NORESERVE);
 }
 
-/* The kernel itself chooses addresses from the stack downwards or, by an older rule, from a third of
- * the address space upwards. These lie below that, with as much room above as below; where exactly
- * is random, for the sake of those who must not guess addresses. */
+/* The kernel itself chooses addresses from the stack downwards or, by an older rule, from a
+ * third of the address space upwards. These lie below that, with as much room above as below;
+ * where exactly is random, for the sake of those who must not guess addresses. */
 static void *os_reserve_apart(size_t bytes, bool *apart)
 {
     uint64_t random;

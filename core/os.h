@@ -140,8 +140,8 @@ struct owl_os {
      * that called hidden_begin last, but a child of its that shares its memory (vfork). */
     int (*hidden_start)(void (*body)(void), owl_word *local, uintptr_t value);
 
-    /* All threads of the process that are running pass a full memory barrier; of the others it is as
-     * if they had. 0; or -1: the system has no such call. */
+    /* All threads of the process that are running pass a full memory barrier; of the others it
+     * is as if they had. 0; or -1: the system has no such call. */
     int (*barrier)(void);
 
     /* The time, from any moment on. It goes in steps of some milliseconds. */
@@ -216,8 +216,8 @@ struct owl_os {
 
     /* --- memory pressure, os_pressure.c --- */
 
-    /* Calls line with each line of a small file, without its end, while that says true. 0; or -1: it
-     * cannot be read. */
+    /* Calls line with each line of a small file, without its end, while that says true. 0; or
+     * -1: it cannot be read. */
     int (*lines)(const char *path, bool (*line)(char *text, void *context), void *context);
     /* Opens a file that tells of news: of stalls, as the trigger says, or (NULL) of changes. 0, or
      * -1. */

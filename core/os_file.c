@@ -72,8 +72,8 @@ int os_file_map(const struct owl_file *file, size_t offset, void *start, size_t 
         return -1;
     }
     int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED | MAP_NORESERVE;
-    /* Called by its number: to thread sanitizers, mmap by name is a write to the memory. Who uses it
-     * meanwhile sees the same bytes before and after. */
+    /* Called by its number: to thread sanitizers, mmap by name is a write to the memory. Who
+     * uses it meanwhile sees the same bytes before and after. */
     long p = syscall(SYS_mmap, start, bytes, PROT_READ | PROT_WRITE, flags, file->descriptor,
                      (off_t)offset);
     return p == -1 ? -1 : 0;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A thread that libc does not know. pthread_create takes locks which the caller of free may hold
- * (libc frees memory with its list of stacks locked), allocates, and tells libc for good that
- * there are threads, which makes its own code slower. So the thread is made by clone(2), with memory
- * of its own for the stack and for what stands for thread-local variables:
+ * (libc frees memory with its list of stacks locked), allocates, and tells libc for good that there
+ * are threads, which makes its own code slower. So the thread is made by clone(2), with memory of
+ * its own for the stack and for what stands for thread-local variables:
  *
  *    | guard | stack, growing down | variables ... | thread pointer -> | control block ... |
  *
- * Variables are at fixed distances from the thread pointer, the same in all threads. The area reaches
- * as far in both directions as the two that are used here need, errno and one that the caller names,
- * in the thread that starts this one; it is zero but for the latter and for the pointers to itself
- * with which a control block begins on x86-64.
+ * Variables are at fixed distances from the thread pointer, the same in all threads. The area
+ * reaches as far in both directions as the two that are used here need, errno and one that the
+ * caller names, in the thread that starts this one; it is zero but for the latter and for the
+ * pointers to itself with which a control block begins on x86-64.
  */
 #define _GNU_SOURCE /* clone */
 #include "os_hidden.h"

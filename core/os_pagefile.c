@@ -114,7 +114,8 @@ static int rest_of(struct iovec *rest, const struct iovec *from, int count, size
     return n;
 }
 
-int os_pagefile_write(const struct owl_file *file, const struct iovec *from, int count, size_t offset)
+int os_pagefile_write(const struct owl_file *file, const struct iovec *from, int count,
+                      size_t offset)
 {
     struct iovec rest[OWL_PAGEFILE_PLACES];
     struct rlimit limit;

@@ -6,8 +6,8 @@
  * pages need no page faults, and the last freed of those of one length. Fresh address space comes
  * after both. What is cut off stays free.
  *
- * What the dirty runs hold is bounded, softly by two options and past that by what is in use: past a
- * bound the oldest of the largest are purged, or as much of them as is too much.
+ * What the dirty runs hold is bounded, softly by two options and past that by what is in use: past
+ * a bound the oldest of the largest are purged, or as much of them as is too much.
  *
  * Invariants (owl_pool_is_valid walks them):
  *   - every granule below the top of a range is in use, being purged or in one free run
@@ -85,8 +85,9 @@ struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more);
  * fork. Bytes purged. */
 size_t owl_pool_purge(size_t keep);
 
-/* Purges as much as has been dirty ever since the last call, and was not used. Whether there is more
- * that is dirty, for later calls: not what the system refuses to take, as it does of locked memory. */
+/* Purges as much as has been dirty ever since the last call, and was not used. Whether there is
+ * more that is dirty, for later calls: not what the system refuses to take, as it does of locked
+ * memory. */
 bool owl_pool_decay(void);
 
 /* Gives back what describes long clean runs. */

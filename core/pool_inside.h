@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the files of the room `pool` share: pool.c takes and gives, pool_purge.c purges and keeps the
- * bounds. All is guarded by the lock, which every function here wants held.
+ * What the files of the room `pool` share: pool.c takes and gives, pool_purge.c purges and keeps
+ * the bounds. All is guarded by the lock, which every function here wants held.
  */
 #ifndef OWL_CORE_POOL_INSIDE_H
 #define OWL_CORE_POOL_INSIDE_H
@@ -33,8 +33,8 @@ extern OWL_LOCAL struct owl_pool owl_pool;
 /* After each change of what is dirty. */
 void owl_pool_note_dirty(void);
 
-/* Purges until at most so many granules are dirty. The lock is let go meanwhile. The granules purged by
- * this call, which gives way after one run to who waits until nothing is being purged. */
+/* Purges until at most so many granules are dirty. The lock is let go meanwhile. The granules
+ * purged by this call, which gives way after one run to who waits until nothing is being purged. */
 size_t owl_pool_purge_down_to(size_t granules);
 
 /* Until a purge by another thread ends. False: there is none. */

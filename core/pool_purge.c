@@ -75,7 +75,8 @@ bool owl_pool_wait_for_purge(void)
  * dirty, if there is a scavenger to see when it is not wanted any more. */
 static bool was_used_lately(size_t dirty, size_t least)
 {
-    size_t lately = owl_pool.lately[0] > owl_pool.lately[1] ? owl_pool.lately[0] : owl_pool.lately[1];
+    const size_t *most = owl_pool.lately;
+    size_t lately = most[0] > most[1] ? most[0] : most[1];
     return dirty <= least * OWL_DIRTY_LATELY && dirty + owl_pool.used <= lately &&
            !__libc_single_threaded &&
            owl_option(OWL_OPTION_SCAVENGER) != OWL_SCAVENGER_INLINE;
@@ -87,7 +88,8 @@ static size_t purge_allowance(void)
     uint64_t now = owl_os.milliseconds();
     uint64_t more = (now - owl_pool.allowed_at) * OWL_PURGE_RATE / 1000;
     if (more > 0) {
-        owl_pool.allowed = more < OWL_PURGE_MOST - owl_pool.allowed ? owl_pool.allowed + more : OWL_PURGE_MOST;
+        size_t missing = OWL_PURGE_MOST - owl_pool.allowed;
+        owl_pool.allowed += more < missing ? more : missing;
         owl_pool.allowed_at = now;
     }
     return owl_pool.allowed;
@@ -101,9 +103,9 @@ static size_t dirty_bound(void)
     return share > 0 && owl_pool.used / share > bound ? owl_pool.used / share : bound;
 }
 
-/* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being purged.
- * Past the softer one it is purged only if that has not been done too often lately: to purge what is
- * soon wanted again costs page faults. */
+/* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being
+ * purged. Past the softer one it is purged only if that has not been done too often lately: to
+ * purge what is soon wanted again costs page faults. */
 void owl_pool_bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
@@ -163,7 +165,8 @@ bool owl_pool_make_room(size_t more)
             return false;
         size_t left = (most - owl_pool_in_use() - more) >> OWL_GRANULE_SHIFT;
         size_t slack = dirty_bound() / OWL_DIRTY_SLACK;
-        if (owl_pool_purge_down_to(left > slack ? left - slack : 0) == 0 && !owl_pool_wait_for_purge())
+        if (owl_pool_purge_down_to(left > slack ? left - slack : 0) == 0 &&
+            !owl_pool_wait_for_purge())
             return false;
     }
     return true;
@@ -187,13 +190,14 @@ size_t owl_pool_purge(size_t keep)
     return purged << OWL_GRANULE_SHIFT;
 }
 
-/* What was dirty all the time may have been wanted before; that nobody wanted it now is known by the
- * least that was dirty. */
+/* What was dirty all the time may have been wanted before; that nobody wanted it now is known by
+ * the least that was dirty. */
 bool owl_pool_decay(void)
 {
     owl_lock(&owl_pool.lock);
     size_t purged = 1;
-    for (size_t idle = owl_pool.low; idle > 0 && purged > 0 && owl_pool.holders == 0; idle -= purged)
+    for (size_t idle = owl_pool.low; idle > 0 && purged > 0 && owl_pool.holders == 0;
+         idle -= purged)
         purged = purge_one(idle < OWL_DECAY_STEP ? idle : OWL_DECAY_STEP);
     owl_pool.low = owl_runs_granules(OWL_FREE_DIRTY);
     owl_pool.lately[1] = owl_pool.lately[0];

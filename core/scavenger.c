@@ -105,9 +105,9 @@ static void look_until_calm(void)
     }
 }
 
-/* What is due though nothing is left cannot be given back; so it takes twice as much before there is
- * another start. Who made memory free since the last look, and saw that there is a scavenger, relies
- * on it: so it looks once more when it has said that there is none. */
+/* What is due though nothing is left cannot be given back; so it takes twice as much before
+ * there is another start. Who made memory free since the last look, and saw that there is a
+ * scavenger, relies on it: so it looks once more when it has said that there is none. */
 static void scavenge(void)
 {
     uint32_t least;

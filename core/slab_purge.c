@@ -5,8 +5,8 @@
  * taken away; when a block there goes out again, its page is fresh.
  *
  * `looked` is 0 if blocks were taken from a slab since it was last looked at; else the epoch of the
- * look since which none were. Blocks that come home do not count: so a slab to which they only come,
- * while others serve, loses its free pages all the time.
+ * look since which none were. Blocks that come home do not count: so a slab to which they only
+ * come, while others serve, loses its free pages all the time.
  */
 #include "due.h"
 #include "os.h"
@@ -54,8 +54,8 @@ static size_t purge_slab(struct owl_owner *o, struct owl_span *s)
     return purged;
 }
 
-/* The next slab from s on that is to be purged; NULL: there is none. Those that were used since they
- * were last looked at are left for a later epoch, and so noted; in epoch 0 they are not. */
+/* The next slab from s on that is to be purged; NULL: there is none. Those that were used since
+ * they were last looked at are left for a later epoch, and so noted; in epoch 0 they are not. */
 static struct owl_span *next_due(struct owl_span *s, unsigned epoch, bool *later)
 {
     for (; s != NULL; s = s->next) {

@@ -135,9 +135,9 @@
 /* Past that bound, so much of it is purged besides what is too much: the bound divided by this. */
 #define OWL_DIRTY_SLACK 8
 
-/* For that bound so many granules are purged in a second, and so many at once after a pause: purging
- * and using again takes some 25 us a granule, so this is 5 % of a processor. Past it, free spans may
- * keep as much as is in use. */
+/* For that bound so many granules are purged in a second, and so many at once after a pause:
+ * purging and using again takes some 25 us a granule, so this is 5 % of a processor. Past it,
+ * free spans may keep as much as is in use. */
 #define OWL_PURGE_RATE 2000
 #define OWL_PURGE_MOST 3000
 
@@ -152,17 +152,17 @@
 /* The scavenger purges at most so many granules of the pool at once. */
 #define OWL_DECAY_STEP 256
 
-/* What describes clean runs of at least so many granules goes back too: their descriptors are a page
- * and more, their free bits several. */
+/* What describes clean runs of at least so many granules goes back too: their descriptors are a
+ * page and more, their free bits several. */
 #define OWL_METADATA_GRANULES 64
 
 /* It reads how short memory is, and finds out where that is to be read, at most so often. */
 #define OWL_PRESSURE_READ_MS 250
 #define OWL_PRESSURE_FIND_MS 60000
 
-/* The scavenger is started when so many MiB of free memory may be resident: in a program that has threads, in
- * one that has none, and if the option `scavenger` says so at any rate. Though memory is due it ends
- * after so many looks at which there was less than half of the first. */
+/* The scavenger is started when so many MiB of free memory may be resident: in a program that
+ * has threads, in one that has none, and if the option `scavenger` says so at any rate. Though
+ * memory is due it ends after so many looks at which there was less than half of the first. */
 #define OWL_DUE_THREADS 8
 #define OWL_DUE_ALONE 32
 #define OWL_DUE_ALWAYS 1

@@ -240,8 +240,8 @@ static void only_the_idle_are_flushed(void)
     end_sleeper(s);
 }
 
-/* What can never be had is not waited for: what threads had that are not in the child of a fork, and
- * all without a barrier. */
+/* What can never be had is not waited for: what threads had that are not in the child of a fork,
+ * and all without a barrier. */
 static void what_is_out_of_reach_is_not_left(void)
 {
     struct sleeper *s = start_sleeper();
@@ -276,7 +276,8 @@ static void trim_reaches_all_threads(void)
     check(owl_stats_heap_is_valid());
 }
 
-/* --- threads that end without a word: the first call is made in the last round of destructors --- */
+/* --- threads that end without a word: the first call is made in the last round of destructors
+ * --- */
 
 enum { STACK = 256 << 10 };
 

@@ -111,8 +111,8 @@ static size_t dirty_after_storm(size_t granules)
     return dirty;
 }
 
-/* So much is purged for the softer bound, and no more until time passes; but never is more dirty than
- * is in use. */
+/* So much is purged for the softer bound, and no more until time passes; but never is more dirty
+ * than is in use. */
 static void in_a_storm_only_the_harder_bound_holds(void)
 {
     enum { GRANULES = 4 * OWL_PURGE_MOST };
@@ -133,7 +133,8 @@ static void nothing_is_purged_below_the_bound(void)
     set_up();
     check(owl_option_set("dirty", 8 << 20) == 0);
     for (int i = 0; i < 100; i++) {
-        struct owl_span *s = owl_pool_take(OWL_PRIVATE, ((size_t)8 << 20) >> OWL_GRANULE_SHIFT, 0, &zero);
+        size_t granules = ((size_t)8 << 20) >> OWL_GRANULE_SHIFT;
+        struct owl_span *s = owl_pool_take(OWL_PRIVATE, granules, 0, &zero);
         check(zero == (i == 0));
         owl_pool_give(s, s->granules);
     }

@@ -446,7 +446,8 @@ static void a_child_of_vfork_starts_none(void)
     check(dirty() == 0);
 }
 
-/* Many starts and ends, beside all else: the stack is not used again too early, no start is lost. */
+/* Many starts and ends, beside all else: the stack is not used again too early, no start is
+ * lost. */
 static void *fork_often(void *seed)
 {
     uint64_t random = (uintptr_t)seed;

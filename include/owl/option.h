@@ -12,9 +12,9 @@
  *       Bytes of free memory that may stay resident, so that it can be used again without page
  *       faults. More is given back to the system, down to seven eighths of this, when memory next
  *       becomes free. The bound is this or a share of the memory in use (dirty_share), whichever
- *       is larger. While memory comes and goes so fast that giving back would take more than some 5 % of
- *       a processor, as much may stay as is in use, or, in a program that has threads, up to three times
- *       this if it was in use since the scavenger last looked.
+ *       is larger. While memory comes and goes so fast that giving back would take more than some
+ *       5 % of a processor, as much may stay as is in use, or, in a program that has threads, up to
+ *       three times this if it was in use since the scavenger last looked.
  *   dirty_share  8          0 to 1048576
  *       The bytes in use divided by this are the share; 0: there is none, and `dirty` holds at any
  *       rate.
@@ -23,18 +23,18 @@
  *       of each size. By the environment only.
  *   backing      0          0, 1, 2: the words auto, private, memfd
  *       Where the pages of large blocks come from: private memory; or a file in memory (memfd), of
- *       which owl_dup and owl_export (owl/large.h) make no copies; auto: the file for blocks of 32 MiB
- *       and more, until a fork. Private: there is no file, and these copy, or refuse.
+ *       which owl_dup and owl_export (owl/large.h) make no copies; auto: the file for blocks of
+ *       32 MiB and more, until a fork. Private: there is no file, and these copy, or refuse.
  *   decay_ms     1000       0 to 86400000
- *       Milliseconds after which the scavenger gives free memory back that nobody has used since: not
- *       before, and by and large not later than three times that for what lies in threads' caches
- *       or in pages of blocks that are partly in use. 0: as soon as it can.
+ *       Milliseconds after which the scavenger gives free memory back that nobody used: somewhat
+ *       sooner, but not before half of them; and some three times as late for what lies in caches
+ *       of threads, or on pages among blocks in use. 0: as soon as it can.
  *   scavenger    0          0, 1, 2: the words auto, thread, inline
- *       Who does that. auto: a thread of owlalloc's own, which is started when there is much to give
- *       back (some 8 MiB in a program that has threads, 32 in others) and ends when there is nothing;
- *       thread: the same, from 1 MiB on; inline: nobody: memory goes back when what is free passes
- *       the bound of `dirty` and `dirty_share`, when threads end, and by owl_trim. By the
- *       environment only; a program that runs with other rights than its caller's has inline.
+ *       Who does that. auto: a thread of owlalloc's own, which is started when there is much to
+ *       give back (some 8 MiB in a program that has threads, 32 in others) and ends when there is
+ *       nothing; thread: the same, from 1 MiB on; inline: nobody: memory goes back when what is
+ *       free passes the bound of `dirty` and `dirty_share`, when threads end, and by owl_trim. By
+ *       the environment only; a program that runs with other rights than its caller's has inline.
  *       The thread is not one of libc's: it does not end __libc_single_threaded, takes no locks of
  *       libc and no signals, and has no capabilities. But the system counts it, so unshare(2) and
  *       setns(2) may refuse, and what a program sets for its other threads later by system calls

@@ -92,11 +92,11 @@ OWL_API size_t owl_malloc_usable_size(const void *p);
  * jemalloc. Touches no memory. */
 OWL_API size_t owl_good_size(size_t size);
 
-/* Gives free memory back to the system, at once: the caches of all threads are emptied, the pages of
- * slabs on which all blocks are free are given back, and all free spans but `keep` bytes lose theirs.
- * The bytes given back, of which some may not have been resident; 0: there were none. Of another
- * thread's cache one block of each size stays, and all if that thread is just then in a slow path of
- * the allocator, or the system has no membarrier(2). Keeps errno. */
+/* Gives free memory back to the system, at once: the caches of all threads are emptied, the
+ * pages of slabs on which all blocks are free are given back, and all free spans but `keep`
+ * bytes lose theirs. The bytes given back, of which some may not have been resident; 0: there
+ * were none. Of another thread's cache one block of each size stays, and all if that thread is
+ * just then in a slow path of the allocator, or the system has no membarrier(2). Keeps errno. */
 OWL_API size_t owl_trim(size_t keep);
 
 /* As owl_trim, in the form of glibc's malloc_trim(3). 1: some was given back; 0: there was none. */
