@@ -60,6 +60,7 @@ static void fork_child(void)
             c->self = NULL;
         }
     }
+    owl_os_note_process();
     if (own != NULL)
         own->system = owl_os.thread_self();
     owl_lock_reset(&caches.lock);

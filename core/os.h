@@ -52,7 +52,8 @@ struct owl_os_fault {
 };
 
 struct owl_os {
-    size_t page; /* bytes; set by owl_os_init */
+    size_t page;   /* bytes; set by owl_os_init */
+    pid_t process; /* this one's number; set by owl_os_init, and by owl_os_note_process */
 
     /* Address space without memory: touching it faults. NULL: none to be had. */
     void *(*reserve)(size_t bytes);
@@ -210,7 +211,8 @@ struct owl_os {
     int (*at_fork)(void (*prepare)(void), void (*parent)(void), void (*child)(void));
     /* Wake all sleepers of word. */
     void (*wake_all)(owl_u32 *word);
-    /* The calling thread, and whether a thread has not ended; one that is about to end has not. */
+    /* The calling thread, without a system call; and whether a thread has not ended, which one that
+     * is about to end has not. */
     struct owl_os_thread (*thread_self)(void);
     bool (*thread_lives)(const struct owl_os_thread *thread);
 
@@ -250,6 +252,9 @@ extern struct owl_os owl_os;
 
 /* Reads what the machine is like. Called once, before anything else of the table. */
 void owl_os_init(void);
+
+/* In a child of fork: it has another number. */
+void owl_os_note_process(void);
 
 static inline size_t owl_round_up(size_t bytes, size_t unit)
 {

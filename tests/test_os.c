@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "child.h"
@@ -261,6 +262,39 @@ static void messages_are_written_whole(void)
     owl_os.message(text, 10); /* nowhere to write to: it gives up */
 }
 
+static void *note_self(void *thread)
+{
+    struct owl_os_thread *t = thread;
+    *t = owl_os.thread_self();
+    check(t->number == (pid_t)syscall(SYS_gettid) && owl_os.thread_lives(t));
+    return NULL;
+}
+
+static void threads_are_known(void)
+{
+    pthread_t thread;
+    struct owl_os_thread mine, other;
+    owl_os_init();
+    note_self(&mine);
+    check(mine.process == getpid() && mine.number == getpid());
+    check(pthread_create(&thread, NULL, note_self, &other) == 0);
+    check(pthread_join(thread, NULL) == 0);
+    check(other.process == getpid() && other.number != mine.number);
+    for (int i = 0; i < 1000 && owl_os.thread_lives(&other); i++)
+        usleep(1000);
+    check(!owl_os.thread_lives(&other) && owl_os.thread_lives(&mine));
+    pid_t child = fork();
+    check(child >= 0);
+    if (child == 0) {
+        owl_os_note_process();
+        note_self(&other);
+        check(other.process == getpid() && other.number == getpid());
+        check(other.process != mine.process);
+        _exit(0);
+    }
+    check(child_wait(child) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +313,7 @@ int main(void)
         child_test(resident_follows_what_is_touched),
         child_test(secret_is_a_number),
         child_test(messages_are_written_whole),
+        child_test(threads_are_known),
     };
     return cmocka_run_group_tests_name("os", tests, NULL, NULL);
 }
