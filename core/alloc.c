@@ -100,12 +100,14 @@ static struct owl_span *checked(const void *p)
     return s;
 }
 
+/* The owner is read after the thread has its cache: that may be the one of a thread which has just
+ * ended, whose slabs are orphans since. */
 static void free_small(struct owl_span *s, struct owl_block *b)
 {
-    uintptr_t owner = owl_word_load_relaxed(&s->owner);
     struct owl_cache *c = owl_cache_mine();
     if (c == &owl_cache_none)
         c = owl_cache_get();
+    uintptr_t owner = owl_word_load_relaxed(&s->owner);
     if (c == NULL || c == &owl_cache_gone) {
         owl_block_mark(b);
         owl_slab_give(&b, 1);

@@ -29,6 +29,8 @@
  *
  * The barrier is the system's (membarrier(2)): it costs the threads that run an interrupt, the
  * others nothing, and the fast paths no instruction. Where the system has none, nothing is claimed.
+ *
+ * tests/model/claim.pml is a model of this, which `make check` searches for a counterexample.
  */
 #ifndef OWL_CORE_CACHE_INSIDE_H
 #define OWL_CORE_CACHE_INSIDE_H

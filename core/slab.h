@@ -25,7 +25,10 @@
  * own history: it was handed out after the slab got its owner, and what brought the pointer to the
  * freeing thread brought that write along. A slab may change hands between the read and the give
  * only if the reader is not its owner, and there the word is read again under the owner's lock.
- * Owners are never unmapped, so a stale owner's lock may always be taken.
+ * Owners are never unmapped, so a stale owner's lock may always be taken. A thread has its cache
+ * before it reads the word, for caches go from thread to thread.
+ *
+ * tests/model/owner.pml is a model of this, which `make check` searches for a counterexample.
  */
 #ifndef OWL_CORE_SLAB_H
 #define OWL_CORE_SLAB_H

@@ -4,112 +4,37 @@
  * thread pops and pushes blocks of one magazine, goes into its slow paths, and ends; another claims
  * the cache, more than once.
  *
- * Stores go to memory through a buffer of each side's, and each load is a step. They leave it in
- * order, as on x86-64; with WEAK in any order but for those to one address and those of release, which
- * stay behind all before them, as on aarch64. Loads are made in the order of the program. (aarch64
- * keeps those of the fast paths in order because each address depends on the load before; that those
- * of a claim stay behind the load of `busy`, and those of a slow path behind that of `claimed`, is
- * what acquire means. Neither is checked here.) The marks in blocks are left out.
+ * What the two see of each other's stores, and when: see claim_stores.pml. The marks in blocks are
+ * left out.
  *
- * With one of these defined, something is left out or wrong, and an assertion fails:
+ * CALLS says how many calls the thread makes, CLAIMS how often the cache is claimed. With one of
+ * these defined, something is left out or wrong, and an assertion fails:
  *   NO_BARRIER     a claim makes no barrier
  *   NO_BUSY        it does not look at `busy`
  *   NEWEST_TOO     it takes the newest block too
  *   NO_CLAIMED     slow paths do not look at `claimed`
  *   LOOK_ONCE      a slow path that has waited does not look again
- *   BARE_END       the stores which end a claim are no releases (with WEAK)
- *   BARE_LEAVE     the store which ends a slow path is none (with WEAK)
+ *   END=false      the stores which end a claim are no releases (with WEAK)
+ *   LEAVE=false    the store which ends a slow path is none (with WEAK)
  */
-#ifndef CALLS
-#define CALLS 3
-#endif
-#ifndef CLAIMS
-#define CLAIMS 2
-#endif
-#ifndef DEPTH
-#define DEPTH 3                     /* entries of a buffer */
-#endif
-#ifdef BARE_END
-#define END false
-#else
+#ifndef END
 #define END true
 #endif
-#ifdef BARE_LEAVE
-#define LEAVE false
-#else
+#ifndef LEAVE
 #define LEAVE true
 #endif
 #define ROOM 2                      /* blocks that fill the magazine */
 #define BLOCKS 3
-
-/* Addresses. SELF is the thread's owl_cache_self: 1 its cache, 0 owl_cache_none. BASE and TOP are
- * numbers of slots; slot 0 always holds NULL, which is 0. Blocks are 1 to BLOCKS. */
-#define SELF 0
-#define CLAIMED 1
-#define BUSY 2
-#define BASE 3
-#define TOP 4
-#define SLOT 5
-byte memory[SLOT + ROOM + 1] = { 1, 0, 0, 0, 1, 0, 0, 0 };
-
-#define THREAD 0                    /* the two sides, which are processes too */
-#define CLAIMER 1
-typedef entry { byte address, value; bool release };
-typedef buffer { entry e[DEPTH]; byte n };
-buffer stores[2];
-hidden entry nothing;
-
 mtype = { HOME, HELD, MAGAZINE };
 mtype place[BLOCKS + 1] = HOME;
-bool locked;                        /* the lock `claim` */
 bool has_thread = true;             /* c->self is not NULL */
 bool slow, claim;                   /* a slow path runs; a claim holds */
-hidden byte i;
 
 #define FIRST(p) (place[1] == p -> 1 : (place[2] == p -> 2 : (place[3] == p -> 3 : 0)))
 #define ANY(p) (FIRST(p) > 0)
 #define CLEAR r = 0; b = 0; j = 0; n = 0; base = 0; top = 0
 
-inline store(where, what, kind) {
-    atomic {
-        stores[_pid].n < DEPTH;
-        stores[_pid].e[stores[_pid].n].address = where;
-        stores[_pid].e[stores[_pid].n].value = what;
-        stores[_pid].e[stores[_pid].n].release = kind;
-        stores[_pid].n++
-    }
-}
-
-/* In an atomic step. A side sees its own stores at once. */
-inline load(where, to) {
-    to = memory[where];
-    for (i : 0 .. DEPTH - 1) {
-        if
-        :: i < stores[_pid].n && stores[_pid].e[i].address == where -> to = stores[_pid].e[i].value
-        :: else
-        fi
-    }
-}
-
-/* Entry k of p's buffer reaches memory. */
-#define E(p, k) stores[p].e[k]
-#define COPY(j, k) j.address = k.address; j.value = k.value; j.release = k.release
-inline drain(p, k) {
-    memory[E(p, k).address] = E(p, k).value;
-    for (i : k .. DEPTH - 2) { COPY(E(p, i), E(p, i + 1)) }
-    COPY(E(p, DEPTH - 1), nothing);
-    stores[p].n--
-}
-
-/* Entry k may do so before those that are older. */
-#define FREE_OF(p, k, j) (E(p, k).address != E(p, j).address)
-#define MAY_PASS(p, k) (stores[p].n > k && !E(p, k).release && FREE_OF(p, k, 0) && \
-                        (k == 1 || FREE_OF(p, k, 1)))
-
-/* A lock is taken and let go with an empty buffer, as its operations order what precedes them. */
-inline take_lock() { atomic { !locked && stores[_pid].n == 0 -> locked = true } }
-inline let_go() { atomic { stores[_pid].n == 0 -> locked = false } }
-inline wait() { !locked && stores[_pid].n == 0 }
+#include "claim_stores.pml"
 
 /* owl_cache_enter and owl_cache_await, owl_cache_leave */
 inline enter() {
@@ -135,7 +60,7 @@ inline leave() { slow = false; store(BUSY, 0, LEAVE) }
 
 /* settle: the blocks go to the bottom. Their number is in n. */
 inline settle() {
-    atomic { load(BASE, base); load(TOP, top); n = top - base - 1 }
+    atomic { load(BASE, base); load(TOP, top); assert(top > base); n = top - base - 1 }
     if
     :: base > 0 ->
        for (j : 1 .. n) { atomic { load(SLOT + base + j, r) } store(SLOT + j, r, false) }
@@ -197,15 +122,12 @@ active proctype thread() {
     do
     :: calls < CALLS && (ANY(HOME) || ANY(MAGAZINE)) -> /* malloc */
        mine();
-       atomic { load(TOP, top) }
+       atomic { load(TOP, top); assert(top > 0) }
        atomic {
            load(SLOT + top - 1, b);
            if :: b > 0 -> assert(place[b] == MAGAZINE); place[b] = HELD :: else fi
        }
-       if
-       :: b > 0 -> store(TOP, top - 1, false)
-       :: else -> refill()
-       fi;
+       if :: b > 0 -> store(TOP, top - 1, false) :: else -> refill() fi;
        atomic { calls++; CLEAR }
     :: calls < CALLS && ANY(HELD) -> /* free */
        mine();
@@ -235,7 +157,7 @@ active proctype thread() {
 /* All but the newest; `top` is read once, and never written. */
 inline take_magazine() {
     atomic { load(TOP, top) }
-    atomic { load(BASE, base) }
+    atomic { load(BASE, base); assert(top > base) }
 #ifdef NEWEST_TOO
     top++;
 #endif
@@ -255,11 +177,11 @@ active proctype claimer() {
     :: claims < CLAIMS ->
        claims++;
        take_lock();
-       if :: !has_thread -> let_go(); break :: else fi; /* has_thread */
+       if :: !has_thread -> let_go(); break :: else fi;
        store(CLAIMED, 1, false);
        store(SELF, 0, false);
 #ifndef NO_BARRIER
-       atomic { stores[CLAIMER].n == 0 -> do :: stores[THREAD].n > 0 -> drain(THREAD, 0) :: else -> break od }
+       barrier();
 #endif
        atomic {
            load(BUSY, r);
@@ -268,28 +190,10 @@ active proctype claimer() {
 #endif
            if :: r == 0 -> assert(!slow); claim = true :: else fi
        }
-       if
-       :: claim -> take_magazine(); claim = false
-       :: else
-       fi;
+       if :: claim -> take_magazine(); claim = false :: else fi;
        store(SELF, 1, END);
        store(CLAIMED, 0, END);
        let_go()
     :: else -> break
-    od
-}
-
-/* The stores of both sides reach memory, some time. */
-active proctype caches() {
-end:
-    do
-    :: atomic { stores[THREAD].n > 0 -> drain(THREAD, 0) }
-    :: atomic { stores[CLAIMER].n > 0 -> drain(CLAIMER, 0) }
-#ifdef WEAK
-    :: atomic { MAY_PASS(THREAD, 1) -> drain(THREAD, 1) }
-    :: atomic { MAY_PASS(THREAD, 2) -> drain(THREAD, 2) }
-    :: atomic { MAY_PASS(CLAIMER, 1) -> drain(CLAIMER, 1) }
-    :: atomic { MAY_PASS(CLAIMER, 2) -> drain(CLAIMER, 2) }
-#endif
     od
 }

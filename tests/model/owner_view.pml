@@ -2,11 +2,11 @@
 /*
  * Owner words as owner.pml reads and writes them. Without STALE a read gives what was written last.
  *
- * With STALE it is as weak as a relaxed read in C11. `view` holds, for each thread and for each lock,
- * the values that a read of each word may give: the last that is known there, and all that were
- * written since. Who takes a lock learns what its last holder knew; who is handed a block, what the
- * other thread knew. (One read may even give an older value than the one before it, which C11 forbids.
- * Reads that are done before what precedes them in the program are not covered.)
+ * With STALE it is as weak as a relaxed read in C11. `view` holds, for each thread and for each
+ * lock, the values that a read of each word may give: the last that is known there, and all that
+ * were written since. Who takes a lock learns what its last holder knew; who is handed a block,
+ * what the other thread knew. (One read may even give an older value than that before it, which C11
+ * forbids. Reads that are made before what precedes them in the program are not covered.)
  */
 #ifdef STALE
 
