@@ -2,6 +2,7 @@
 /*
  * Where the elements of arrays lie, and how room is made for more.
  */
+#include <errno.h>
 #include <owl/large.h>
 #include <owl/owl.h>
 #include <string.h>
@@ -431,7 +432,9 @@ void owl_array_give_back_front(struct owl_array_body *b)
     if (!b->own_space || lo <= b->open_lo ||
         (size_t)(lo - b->open_lo) <= owl_array_bytes(b) + OWL_ARRAY_KEEP)
         return;
+    int saved = errno;
     purge_open(b, lo, b->open_hi);
+    errno = saved;
 }
 
 static void give_back_pages(struct owl_array_body *b)
