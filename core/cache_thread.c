@@ -102,11 +102,14 @@ static void *carve(size_t bytes)
     return p;
 }
 
+/* A free that finds no memory for more slots does without, and keeps errno. */
 void *owl_cache_carve(size_t bytes)
 {
+    int saved = errno;
     owl_lock(&caches.lock);
     void *p = carve(bytes);
     owl_unlock(&caches.lock);
+    errno = saved;
     return p;
 }
 
