@@ -156,12 +156,16 @@ static int os_huge(void *start, size_t bytes, bool use)
 
 static void os_wait(owl_u32 *word, uint32_t value)
 {
+    int saved = errno;
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    errno = saved;
 }
 
 static void os_wake(owl_u32 *word)
 {
+    int saved = errno;
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved;
 }
 
 /* A process has to register first. */

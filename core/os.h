@@ -125,9 +125,9 @@ struct owl_os {
     size_t (*mapping_limit)(void);
     size_t (*mapping_count)(void);
 
-    /* Sleep while *word == value; may wake early. */
+    /* Sleep while *word == value; may wake early. Keeps errno, as free does, which takes locks. */
     void (*wait)(owl_u32 *word, uint32_t value);
-    /* Wake one sleeper of word. */
+    /* Wake one sleeper of word. Keeps errno. */
     void (*wake)(owl_u32 *word);
 
     /* Sleep while *word == value, at most so long; may wake early. */
