@@ -80,7 +80,7 @@ static unsigned long next_number(unsigned long n)
 {
     if (getenv("OWL_TEST_ALL") != NULL)
         return n + 1;
-    return and_all_later || SANITIZED ? 2 * n + 1 : n + 1 + n / 6;
+    return and_all_later || SANITIZED ? 3 * n + 1 : n + 1 + n / 3;
 }
 
 static void fail_each_with(const struct setting *s, enum fault_call call, bool later)
