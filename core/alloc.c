@@ -215,9 +215,12 @@ static void *resize_in_place(void *p, struct owl_span *s, size_t size)
 }
 
 /* There is no other block to be had, but to look for one has made what room can be made. A large
- * block does not become a small one then. */
+ * block does not become a small one then; and a ring, whose bytes are there twice, cannot pass for
+ * an ordinary block. */
 static void *make_do(void *p, struct owl_span *s, size_t usable, size_t size)
 {
+    if (s != NULL && s->kind == OWL_KIND_LARGE && owl_large_is_ring(s))
+        return NULL;
     void *q = resize_in_place(p, s, size > OWL_SMALL_MAX ? size : OWL_SMALL_MAX + 1);
     return q == NULL && size <= usable ? p : q;
 }

@@ -61,4 +61,8 @@ int owl_large_export(struct owl_span *s, size_t *offset);
 /* A ring of `bytes`, a multiple of the page size, mapped twice. NULL: no memory. */
 void *owl_large_ring(size_t bytes);
 
+/* Whether the block is a ring: another size makes an ordinary block of it, which only a copy can
+ * be. */
+bool owl_large_is_ring(const struct owl_span *s);
+
 #endif

@@ -240,6 +240,11 @@ static void *ring_locked(size_t bytes)
     return (void *)s->start;
 }
 
+bool owl_large_is_ring(const struct owl_span *s)
+{
+    return owl_is_ring(s);
+}
+
 void *owl_large_ring(size_t bytes)
 {
     owl_memfd_lock();

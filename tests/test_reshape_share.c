@@ -122,6 +122,23 @@ static void rings_become_blocks(void)
 }
 
 /* Runs of the file that moved about are in pieces; what is exported is not. */
+static void rings_do_not_pass_for_blocks(void)
+{
+    char *ring = owl_ring(MIB);
+    check(ring != NULL);
+    ring[0] = 1;
+    check(owl_option_set("limit", 1) == 0);
+    errno = 77;
+    check(owl_realloc(ring, MIB + 4 * KIB) == NULL && errno == ENOMEM);
+    check(owl_malloc_usable_size(ring) == 2 * MIB && ring[MIB] == 1);
+    check(owl_option_set("limit", 0) == 0);
+    volatile char *block = owl_realloc(ring, MIB + 4 * KIB);
+    check(block != NULL && block[0] == 1 && block[MIB] == 1);
+    block[0] = 2;
+    check(block[MIB] == 1);
+    owl_free((void *)block);
+}
+
 static void rings_are_exported(void)
 {
     size_t offset;
@@ -223,6 +240,7 @@ int main(void)
         child_test(exports_are_shared),
         child_test(rings_are_mapped_twice),
         child_test(rings_become_blocks),
+        child_test(rings_do_not_pass_for_blocks),
         child_test(rings_are_exported),
         child_test(failed_exports_do_not_share),
     };
