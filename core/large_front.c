@@ -42,6 +42,8 @@ static void *extend_front(struct owl_span *s, size_t more, uintptr_t start)
 void *owl_large_grow_front(struct owl_span *s, size_t bytes)
 {
     size_t head = owl_head(s);
+    if (owl_is_ring(s))
+        return NULL;
     if (bytes <= head) {
         s->start -= bytes;
         s->bytes += bytes;

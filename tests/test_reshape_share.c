@@ -122,6 +122,22 @@ static void rings_become_blocks(void)
 }
 
 /* Runs of the file that moved about are in pieces; what is exported is not. */
+/* Even where nothing is added: the result is no ring. */
+static void rings_become_blocks_by_nothing(void)
+{
+    void *(*const functions[])(void *, size_t) = {owl_grow_front, owl_shrink_front};
+    for (unsigned i = 0; i < 2; i++) {
+        char *ring = owl_ring(64 * KIB);
+        check(ring != NULL);
+        ring[0] = 1;
+        volatile char *block = functions[i](ring, 0);
+        check(block != NULL && block[0] == 1 && block[64 * KIB] == 1);
+        block[0] = 2;
+        check(block[64 * KIB] == 1);
+        owl_free((void *)block);
+    }
+}
+
 static void rings_do_not_pass_for_blocks(void)
 {
     char *ring = owl_ring(MIB);
@@ -240,6 +256,7 @@ int main(void)
         child_test(exports_are_shared),
         child_test(rings_are_mapped_twice),
         child_test(rings_become_blocks),
+        child_test(rings_become_blocks_by_nothing),
         child_test(rings_do_not_pass_for_blocks),
         child_test(rings_are_exported),
         child_test(failed_exports_do_not_share),

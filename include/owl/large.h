@@ -57,7 +57,7 @@ OWL_API void *owl_dup(void *p);
  * or -1, with p unchanged, and ENOMEM: no memory; EMFILE: no more descriptors; ENOTSUP: there
  * are no files in memory (OWL_BACKING=private, or a system that refuses), the file's descriptor
  * was closed, or the block is above 1 GiB; EINVAL: the block is a small one (32 KiB and less),
- * or does not begin at a page. */
+ * or does not begin at a page. Of a ring the file has the `bytes` bytes once. */
 OWL_API int owl_export(void *p, size_t *offset);
 
 /* A ring buffer: a block of `bytes` bytes, a multiple of the page size, that is mapped twice in
