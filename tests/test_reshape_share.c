@@ -121,7 +121,6 @@ static void rings_become_blocks(void)
     check(owl_stats_heap_is_valid());
 }
 
-/* Runs of the file that moved about are in pieces; what is exported is not. */
 /* Even where nothing is added: the result is no ring. */
 static void rings_become_blocks_by_nothing(void)
 {
@@ -155,6 +154,7 @@ static void rings_do_not_pass_for_blocks(void)
     owl_free((void *)block);
 }
 
+/* Runs of the file that moved about are in pieces; what is exported is not. */
 static void rings_are_exported(void)
 {
     size_t offset;
