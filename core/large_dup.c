@@ -45,8 +45,9 @@ static int show(struct owl_span *s, struct owl_span *store)
     return 0;
 }
 
-/* The pages of a file that a block has become a store's, by changing places with those of a new
- * run. If they cannot be mapped then, they change back. */
+/* The pages of a file that a block has, which lie in a row, become a store's by changing places with
+ * those of a new run. One call maps them then; if it is refused nothing has changed, and they change
+ * back. */
 static struct owl_span *store_by_exchange(struct owl_span *s)
 {
     struct owl_span *store = begin_store(owl_memfd_take_clean(s->granules, OWL_TABLE_ORDER));
@@ -56,11 +57,8 @@ static struct owl_span *store_by_exchange(struct owl_span *s)
         store->range == s->range && owl_memfd_exchange(s, store, s->granules) == 0;
     if (exchanged && show(s, store) == 0)
         return store;
-    if (exchanged) {
-        owl_memfd_restore(s, s->granules);
-        if (owl_memfd_exchange(s, store, s->granules) != 0)
-            memcpy(owl_granule_at(s, 0), owl_granule_at(store, 0), span_bytes(s));
-    }
+    if (exchanged && owl_memfd_exchange(s, store, s->granules) != 0)
+        memcpy(owl_granule_at(s, 0), owl_granule_at(store, 0), span_bytes(s));
     owl_memfd_drop(store);
     return NULL;
 }
@@ -136,7 +134,8 @@ static struct owl_span *store_of(struct owl_span *s)
         return NULL;
     if (s->store != NULL && s->whole && owl_memfd_is_live(s->store) && settle(s))
         return s->store;
-    if (s->store == NULL && owl_memfd_is_live(s))
+    size_t offset;
+    if (s->store == NULL && owl_memfd_is_live(s) && owl_memfd_offset(s, s->granules, &offset))
         return store_by_exchange(s);
     return store_by_copy(s);
 }
