@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # The fuzzer's program (tests/fuzz/README.md) over what earlier runs found worth keeping, and over
-# random inputs. Debugging libraries' and sanitizers' checks make each of these slower.
+# random inputs.
 
 # Functions are called by name, through try.
 # shellcheck disable=SC2317
