@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Searches the models of tests/model for a counterexample, with Spin: every order of the steps of
-# all threads. There must be none; and there must be one, which an assertion finds, when something is
-# left out of a model, or it would prove nothing.
+# all threads. There must be none; and when something is left out of a model there must be one,
+# which an assertion finds, or the model would prove nothing.
 
 # Functions are called by name, through try.
 # shellcheck disable=SC2317
