@@ -29,9 +29,10 @@ owl() {
     env LD_PRELOAD="$lib" OWL_BACKING="${backing:-auto}" "$@"
 }
 
-# under LIMIT VALUE COMMAND...: with what ulimit calls so.
+# under LIMIT VALUE COMMAND...: with what ulimit calls so, and without what make may keep open.
 under() {
     (
+        exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
         ulimit "$1" "$2" || exit 1
         shift 2
         owl "$@"

@@ -395,8 +395,8 @@ static void threads_come_and_go_with_handlers(void)
     for (int i = 0; i < 4; i++)
         pthread_join(t[i], NULL);
     check(threads() == 0);
-    check(owl_on_pressure(note, &notes[0]) == 0);
     int calls = notes[0].calls;
+    check(owl_on_pressure(note, &notes[0]) == 0);
     await(notes[0].calls > calls);
     check(owl_off_pressure(note, &notes[0]) == 0);
 }
