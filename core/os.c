@@ -254,17 +254,28 @@ static uint64_t os_secret(void)
     return (mixed ^ mixed >> 29) + random[1] * 0xbf58476d1ce4e5b9u;
 }
 
+/* A thread with descriptors of its own (os_hidden.c) opens the program's anew. */
+static int reopen_messages(void)
+{
+    return open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
+}
+
 static void os_message(const char *text, size_t bytes)
 {
+    int file = STDERR_FILENO;
     while (bytes > 0) {
-        ssize_t n = write(STDERR_FILENO, text, bytes);
+        ssize_t n = write(file, text, bytes);
+        if (n < 0 && errno == EBADF && file == STDERR_FILENO && (file = reopen_messages()) >= 0)
+            continue;
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return;
+            break;
         text += n;
         bytes -= (size_t)n;
     }
+    if (file > STDERR_FILENO)
+        close(file);
 }
 
 struct owl_os owl_os = {

@@ -134,12 +134,13 @@ struct owl_os {
     void (*sleep)(owl_u32 *word, uint32_t value, unsigned milliseconds);
     /* Before the first hidden_start, and in each child of fork, where there is no such thread. */
     void (*hidden_begin)(void);
-    /* Runs body in a thread of which libc knows nothing, and which gets no signals and has no
-     * capabilities. There is one at a time: the last must have ended, or be about to. body may use
-     * this table, and of thread-local memory errno and *local, a variable of the caller that has
-     * `value` there. 0, or -1. EBUSY: not now: the last has not ended, or this is not the process
-     * that called hidden_begin last, but a child of its that shares its memory (vfork). */
-    int (*hidden_start)(void (*body)(void), owl_word *local, uintptr_t value);
+    /* Runs body in a thread of which libc knows nothing, and which gets no signals, and has no
+     * capabilities and no open files. There is one at a time: the last must have ended, or be about
+     * to. body may use this table, and of thread-local memory errno and *local, a variable of the
+     * caller that has `value` there; `alone` says that what it opens takes no descriptor of the
+     * program's. 0, or -1. EBUSY: not now: the last has not ended, or this is not the process that
+     * called hidden_begin last, but a child of its that shares its memory (vfork). */
+    int (*hidden_start)(void (*body)(bool alone), owl_word *local, uintptr_t value);
 
     /* All threads of the process that are running pass a full memory barrier; of the others it
      * is as if they had. 0; or -1: the system has no such call. */

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/close_range.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <string.h>
@@ -47,7 +48,7 @@ void os_hidden_begin(void)
 {
 }
 
-int os_hidden_start(void (*body)(void), owl_word *local, uintptr_t value)
+int os_hidden_start(void (*body)(bool alone), owl_word *local, uintptr_t value)
 {
     (void)body, (void)local, (void)value;
     errno = ENOTSUP;
@@ -64,7 +65,7 @@ static struct {
     char *pointer;
     pid_t process; /* where it may be started */
     owl_u32 id;
-    void (*body)(void);
+    void (*body)(bool alone);
 } hidden;
 
 void os_hidden_begin(void)
@@ -131,12 +132,20 @@ static void leave_real_time(void)
         sched_setscheduler(0, SCHED_OTHER, &usual);
 }
 
+/* A table of descriptors of its own, which is empty: in the program's, what this thread opens would
+ * be in the way of who closes a descriptor in order to get that number again; and a copy of the
+ * program's files would keep pipes open that it closes. */
+static bool leave_files(void)
+{
+    return syscall(SYS_close_range, 0u, ~0u, CLOSE_RANGE_UNSHARE) == 0;
+}
+
 static int run(void *unused)
 {
     (void)unused;
     leave_real_time();
     drop_capabilities();
-    hidden.body();
+    hidden.body(leave_files());
     return 0;
 }
 
@@ -151,7 +160,7 @@ static bool await_end(void)
     return true;
 }
 
-int os_hidden_start(void (*body)(void), owl_word *local, uintptr_t value)
+int os_hidden_start(void (*body)(bool alone), owl_word *local, uintptr_t value)
 {
     if (hidden.process != getpid() || !await_end()) {
         errno = EBUSY;

@@ -6,7 +6,7 @@
 #include "os.h"
 
 void os_hidden_begin(void);
-int os_hidden_start(void (*body)(void), owl_word *local, uintptr_t value);
+int os_hidden_start(void (*body)(bool alone), owl_word *local, uintptr_t value);
 void os_sleep(owl_u32 *word, uint32_t value, unsigned milliseconds);
 
 #endif

@@ -68,6 +68,8 @@ static uint32_t worth(void)
     }
 }
 
+static bool may_read = true; /* files */
+
 /* The severity of pressure, or that of a moment ago: to read it takes some 50 us. */
 static double severity(void)
 {
@@ -75,6 +77,8 @@ static double severity(void)
     static struct owl_pressure_look last;
     static uint64_t looked, found;
     uint64_t now = owl_os.milliseconds();
+    if (!may_read)
+        return 0.0;
     if (found == 0 || now - found >= OWL_PRESSURE_FIND_MS)
         owl_pressure_find(&places), found = now;
     if (looked == 0 || now - looked >= OWL_PRESSURE_READ_MS)
@@ -108,9 +112,10 @@ static void look_until_calm(void)
 /* What is due though nothing is left cannot be given back; so it takes twice as much before
  * there is another start. Who made memory free since the last look, and saw that there is a
  * scavenger, relies on it: so it looks once more when it has said that there is none. */
-static void scavenge(void)
+static void scavenge(bool alone)
 {
     uint32_t least;
+    may_read = alone;
     owl_os.thread_name("owl-scavenger");
     do {
         look_until_calm();

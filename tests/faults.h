@@ -254,7 +254,7 @@ static inline size_t fault_mapping_count(void)
     return fault_due(FAULT_MAPPING_COUNT) ? 0 : faults.real.mapping_count();
 }
 
-static inline int fault_hidden_start(void (*body)(void), owl_word *local, uintptr_t value)
+static inline int fault_hidden_start(void (*body)(bool alone), owl_word *local, uintptr_t value)
 {
     return fault_due(FAULT_HIDDEN_START) ? -1 : faults.real.hidden_start(body, local, value);
 }

@@ -2,6 +2,7 @@
 /* The thread that libc does not know: what it has of its own, and what it is not allowed. */
 #define _GNU_SOURCE /* gettid */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <pthread.h>
 #include <sched.h>
@@ -21,15 +22,19 @@ static struct {
     unsigned capabilities;
     sigset_t blocked;
     char *stack;
+    bool alone, open, mine;
 } seen;
 
 static owl_u32 runs;
 
-static void look_around(void)
+static void look_around(bool alone)
 {
     char here;
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{.effective = 1}};
+    seen.alone = alone;
+    seen.open = fcntl(STDERR_FILENO, F_GETFD) != -1;
+    seen.mine = dup(STDERR_FILENO) >= 0 || open("/dev/null", O_RDONLY) == 0;
     seen.process = getpid();
     seen.thread = gettid();
     seen.policy = sched_getscheduler(0);
@@ -89,6 +94,44 @@ static void it_may_do_nothing(void)
     check(!sigismember(&mine, SIGTERM));
 }
 
+/* Neither has it the program's files, nor is what it opens the program's. */
+static void it_has_files_of_its_own(void)
+{
+    owl_os_init();
+    owl_os.hidden_begin();
+    int next = dup(STDERR_FILENO);
+    close(next);
+    if (!run(1))
+        return;
+    if (seen.alone)
+        check(!seen.open && seen.mine);
+    check(!seen.alone || dup(STDERR_FILENO) == next);
+}
+
+static void say(bool alone)
+{
+    (void)alone;
+    owl_os.message("said\n", 5);
+    owl_u32_store_release(&runs, owl_u32_load_relaxed(&runs) + 1);
+}
+
+/* What it says goes where the program's messages go. */
+static void it_can_say_something(void)
+{
+    int ends[2];
+    char said[10] = "";
+    owl_os_init();
+    owl_os.hidden_begin();
+    check(pipe(ends) == 0);
+    int messages = dup(STDERR_FILENO);
+    check(dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
+    int started = owl_os.hidden_start(say, &local, 1);
+    while (started == 0 && owl_u32_load_acquire(&runs) == 0)
+        sched_yield();
+    check(dup2(messages, STDERR_FILENO) == STDERR_FILENO);
+    check(started != 0 || (read(ends[0], said, sizeof said) == 5 && strcmp(said, "said\n") == 0));
+}
+
 static void it_comes_after_all_others(void)
 {
     const struct sched_param first = {.sched_priority = 1};
@@ -105,6 +148,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         child_test(it_has_memory_of_its_own),
         child_test(it_may_do_nothing),
+        child_test(it_has_files_of_its_own),
+        child_test(it_can_say_something),
         child_test(it_comes_after_all_others),
     };
     return cmocka_run_group_tests_name("os_hidden", tests, NULL, NULL);

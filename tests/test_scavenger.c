@@ -269,7 +269,7 @@ static void caches_of_idle_threads_go(void)
 
 static int starts, start_error;
 
-static int pretend_to_start(void (*body)(void), owl_word *local, uintptr_t value)
+static int pretend_to_start(void (*body)(bool alone), owl_word *local, uintptr_t value)
 {
     (void)body, (void)local, (void)value;
     starts++;
