@@ -45,9 +45,9 @@ static int show(struct owl_span *s, struct owl_span *store)
     return 0;
 }
 
-/* The pages of a file that a block has, which lie in a row, become a store's by changing places with
- * those of a new run. One call maps them then; if it is refused nothing has changed, and they change
- * back. */
+/* The pages of a file that a block has, which lie in a row, become a store's by changing places
+ * with those of a new run. One call maps them then; if it is refused nothing has changed, and they
+ * change back. */
 static struct owl_span *store_by_exchange(struct owl_span *s)
 {
     struct owl_span *store = begin_store(owl_memfd_take_clean(s->granules, OWL_TABLE_ORDER));

@@ -188,8 +188,8 @@ static uint64_t os_milliseconds(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* The number is in the name of the thread's processor clock, which libc makes up without a call: the
- * kernel has it complemented, above three bits of flags. */
+/* The number is in the name of the thread's processor clock, which libc makes up without a call:
+ * the kernel has it complemented, above three bits of flags. */
 static struct owl_os_thread os_thread_self(void)
 {
     static const clockid_t flags = 6; /* a thread's, and of its time on processors */

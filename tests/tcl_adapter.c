@@ -26,7 +26,8 @@ static void evaluate(Tcl_Interp *interp, const char *script, const char *result)
 static void *work(void *finalize)
 {
     Tcl_Interp *interp = Tcl_CreateInterp();
-    evaluate(interp, "for {set i 0} {$i < 3000} {incr i} {dict set d key$i [list $i $i]}; dict size $d",
+    evaluate(interp,
+             "for {set i 0} {$i < 3000} {incr i} {dict set d key$i [list $i $i]}; dict size $d",
              "3000");
     evaluate(interp, "string length [string repeat abc 100000]", "300000");
     evaluate(interp, "proc f n {expr {$n < 2 ? $n : [f [expr {$n-1}]] + [f [expr {$n-2}]]}}; f 15",

@@ -156,7 +156,8 @@ static void lists_follow_fullness(void)
     check(one.slabs == 0 && owl_pool_count().used == 0);
 }
 
-/* What is taken need not be passed again: the search begins at the first word that may have a bit. */
+/* What is taken need not be passed again: the search begins at the first word that may have
+ * a bit. */
 static void searches_begin_at_a_free_block(void)
 {
     static struct owl_block *blocks[MOST];

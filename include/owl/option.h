@@ -36,9 +36,10 @@
  *       free passes the bound of `dirty` and `dirty_share`, when threads end, and by owl_trim. By
  *       the environment only; a program that runs with other rights than its caller's has inline.
  *       The thread is not one of libc's: it does not end __libc_single_threaded, takes no locks of
- *       libc, no signals and no descriptors, and has no capabilities. But the system counts it, so unshare(2) and
- *       setns(2) may refuse, and what a program sets for its other threads later by system calls
- *       (seccomp filters, user ids) does not reach it: programs that do this want inline.
+ *       libc, no signals and no descriptors, and has no capabilities. But the system counts it, so
+ *       unshare(2) and setns(2) may refuse, and what a program sets for its other threads later by
+ *       system calls (seccomp filters, user ids) does not reach it: programs that do this want
+ *       inline.
  *   limit        0          0 and up; 0: there is none
  *       The most bytes that owlalloc may have of memory in the whole process. What counts: all
  *       slabs, with their free blocks, large blocks and mappings in whole, resident or not; what
