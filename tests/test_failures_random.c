@@ -163,7 +163,7 @@ static void rounds_of(int backing)
             all_failures += atomic_load(&faults.failed[k]);
         left_after_calm(i);
     }
-    check(all_failures > 100);
+    check(all_failures > (SANITIZED ? 5 : 100)); /* there are fewer rounds */
 }
 
 static void private_memory(void)
@@ -218,7 +218,8 @@ static void nothing_is_left(int backing)
     struct left last = left_after_calm(0);
     check(first.used == 0 && last.used == 0);
     size_t more = backing == OWL_BACKING_MEMFD ? last.granules : 20;
-    check(last.mappings <= first.mappings + more);
+    if (!SANITIZED) /* these have mappings of their own */
+        check(last.mappings <= first.mappings + more);
 }
 
 static void nothing_is_left_of_private_memory(void)
