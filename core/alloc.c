@@ -335,9 +335,6 @@ void *owl_pvalloc(size_t size)
 size_t owl_trim(size_t keep)
 {
     int saved = errno;
-    struct owl_cache *c = owl_cache_get();
-    if (c != NULL)
-        owl_cache_flush(c);
     size_t purged = owl_scavenger_purge(keep);
     errno = saved;
     return purged;

@@ -121,7 +121,9 @@ int owl_memfd_map(const struct owl_span *from, size_t bytes, void *at, bool shar
     return 0;
 }
 
-int owl_memfd_restore(struct owl_span *s, size_t granules)
+/* Makes granules of a memfd range show the file again, after other pages were mapped there. 0,
+ * or -1. */
+static int restore(struct owl_span *s, size_t granules)
 {
     return owl_memfd_map(s, granules << OWL_GRANULE_SHIFT, (void *)owl_span_address(s), true);
 }
@@ -147,7 +149,7 @@ int owl_memfd_exchange(struct owl_span *a, struct owl_span *b, size_t granules)
         return 0;
     }
     if (result == OWL_REMAP_TORN &&
-        (owl_memfd_restore(a, granules) != 0 || owl_memfd_restore(b, granules) != 0))
+        (restore(a, granules) != 0 || restore(b, granules) != 0))
         owl_report(OWL_FAULT_REMAP, at, bytes);
     return -1;
 }
@@ -181,7 +183,7 @@ void owl_memfd_give(struct owl_span *s, size_t granules)
     bool live = owl_memfd_is_live(s);
     void *at = (void *)owl_span_address(s);
     size_t bytes = granules << OWL_GRANULE_SHIFT;
-    if ((live ? owl_memfd_restore(s, granules) : owl_os.reset(at, bytes)) != 0) {
+    if ((live ? restore(s, granules) : owl_os.reset(at, bytes)) != 0) {
         owl_os.purge(at, bytes);
         return;
     }

@@ -59,10 +59,6 @@ void owl_memfd_unlock(void);
  * refused, and some of the addresses may show them by now. */
 int owl_memfd_map(const struct owl_span *from, size_t bytes, void *at, bool shared);
 
-/* Makes granules of a memfd range show the file again, after other pages were mapped there. 0,
- * or -1. */
-int owl_memfd_restore(struct owl_span *s, size_t granules);
-
 /* Gives granules back to the pool that show what is not the range's own: first that is ended. If
  * the system refuses they are out of use from then on: addresses, but no memory. */
 void owl_memfd_give(struct owl_span *s, size_t granules);

@@ -16,8 +16,8 @@
 #include "lock.h"
 #include "option.h"
 #include "os.h"
-#include "pool.h"
 #include "pressure_read.h"
+#include "scavenger.h"
 
 struct entry {
     owl_pressure_handler *handler;
@@ -397,14 +397,7 @@ int owl_off_pressure(owl_pressure_handler *handler, void *context)
 size_t owl_relieve(double severity)
 {
     int saved = errno;
-    double share = owl_pressure_share(severity);
-    size_t purged = 0;
-    if (share > 0.0) {
-        purged = owl_trim(SIZE_MAX);
-        size_t dirty = owl_pool_count().dirty << OWL_GRANULE_SHIFT;
-        size_t must = share < 1.0 ? (size_t)((double)dirty * share) : dirty;
-        purged += must > 0 ? owl_pool_purge(dirty - must) : 0;
-    }
+    size_t purged = owl_scavenger_relieve(severity);
     errno = saved;
     return purged;
 }

@@ -295,12 +295,3 @@ void owl_pressure_look(const struct owl_pressure_places *places, struct owl_pres
     if (look->severity < OWL_PRESSURE_LEAST)
         look->severity = 0.0;
 }
-
-double owl_pressure_now(void)
-{
-    struct owl_pressure_places places;
-    struct owl_pressure_look look;
-    owl_pressure_find(&places);
-    owl_pressure_look(&places, &look);
-    return look.severity;
-}

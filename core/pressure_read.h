@@ -48,9 +48,6 @@ bool owl_pressure_up(struct owl_pressure_group *group);
 bool owl_pressure_file(const struct owl_pressure_group *group, const char *name,
                        char path[OWL_PRESSURE_PATH]);
 
-/* The present severity, without events. Takes as long as it takes to read some ten small files. */
-double owl_pressure_now(void);
-
 /* The share of free memory that is given back for a severity: pressure that a machine can stand
  * takes little, and what it cannot takes all; the fourth power. What is no number is 0. */
 static inline double owl_pressure_share(double severity)

@@ -36,11 +36,25 @@ static void purge_all(struct owl_owner *o, struct owl_cache *c, void *purged)
 size_t owl_scavenger_purge(size_t keep)
 {
     size_t purged = 0;
+    struct owl_cache *c = owl_cache_get();
+    if (c != NULL)
+        owl_cache_flush(c);
     owl_cache_flush_others();
     owl_cache_each(purge_all, &purged);
     purged += owl_pool_purge(keep);
     owl_pool_purge_metadata();
     return purged;
+}
+
+size_t owl_scavenger_relieve(double severity)
+{
+    double share = owl_pressure_share(severity);
+    if (share <= 0.0)
+        return 0;
+    size_t purged = owl_scavenger_purge(SIZE_MAX);
+    size_t dirty = owl_pool_count().dirty << OWL_GRANULE_SHIFT;
+    size_t must = share < 1.0 ? (size_t)((double)dirty * share) : dirty;
+    return must > 0 ? purged + owl_pool_purge(dirty - must) : purged;
 }
 
 bool owl_scavenger_look(void)
@@ -89,10 +103,7 @@ static double severity(void)
 unsigned owl_scavenger_press(void)
 {
     double s = severity();
-    double share = owl_pressure_share(s);
-    if (share > 0.0)
-        owl_scavenger_purge((size_t)((1.0 - share) * (double)owl_pool_count().dirty) *
-                            OWL_GRANULE);
+    owl_scavenger_relieve(s);
     double interval = (double)owl_option(OWL_OPTION_DECAY_MS) / 2.0 * (1.0 - s);
     return interval > MIN_INTERVAL ? (unsigned)interval : MIN_INTERVAL;
 }

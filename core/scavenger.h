@@ -27,8 +27,10 @@
 /* One look, as of above. Whether anything is left for later ones. One thread at a time. */
 bool owl_scavenger_look(void);
 
-/* If memory is short, gives back at once the share of free memory that owl_relieve would. The
- * milliseconds until the next look: half of the decay time, or the less the shorter memory is. One
+/* What owl_relieve (owl/pressure.h) does; may change errno. */
+size_t owl_scavenger_relieve(double severity);
+
+/* Does that for the severity there is. The milliseconds until the next look: half of the decay time, or the less the shorter memory is. One
  * thread at a time. */
 unsigned owl_scavenger_press(void);
 
