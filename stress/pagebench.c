@@ -15,6 +15,7 @@
 
 #include "memtest_child.h"
 #include "memtest_spawn.h"
+#include "outputs.h"
 #include "pagebench_results.h"
 #include "pagebench_work.h"
 
@@ -136,28 +137,7 @@ static void run_series(unsigned series)
         fputs("\r\033[K", stderr);
 }
 
-static bool complain(const char *option, const char *name, const char *fault)
-{
-    fprintf(stderr, "owl-pages-bench: %s: %s: %s\n", option, name, fault);
-    return false;
-}
-
-/* Opened, or tried, before the runs: a name that cannot be written to should cost no time. */
-static bool open_outputs(const struct pagebench_options *o, FILE **csv)
-{
-    FILE *trial;
-
-    if (o->csv != NULL && (*csv = fopen(o->csv, "we")) == NULL)
-        return complain("--csv", o->csv, strerror(errno));
-    if (o->plot == NULL)
-        return true;
-    if (!pagebench_can_plot())
-        return complain("--plot", o->plot, "gnuplot is not installed (Debian: gnuplot-nox)");
-    if ((trial = fopen(o->plot, "ae")) == NULL)
-        return complain("--plot", o->plot, strerror(errno));
-    fclose(trial);
-    return true;
-}
+static const char program[] = "owl-pages-bench";
 
 static bool run_all(const struct pagebench_options *o, FILE *csv)
 {
@@ -168,14 +148,14 @@ static bool run_all(const struct pagebench_options *o, FILE *csv)
         pagebench_report(stdout, &results, s);
     }
     if (fflush(stdout) != 0 || ferror(stdout))
-        good = complain("the table", "standard output", strerror(errno));
+        good = outputs_complain(program, "the table", "standard output", strerror(errno));
     if (csv != NULL) {
         pagebench_csv(csv, &results);
         if (fclose(csv) != 0)
-            good = complain("--csv", o->csv, strerror(errno));
+            good = outputs_complain(program, "--csv", o->csv, strerror(errno));
     }
     if (o->plot != NULL && !pagebench_plot(o->plot, &results))
-        good = complain("--plot", o->plot, "gnuplot failed");
+        good = outputs_complain(program, "--plot", o->plot, "gnuplot failed");
     return pagebench_failures(&results) == 0 && good;
 }
 
@@ -197,7 +177,8 @@ int main(int argc, char **argv)
     }
     results.options = &options;
     plan(&options);
-    if (!find_allocators(options.allocators) || !open_outputs(&options, &csv))
+    if (!find_allocators(options.allocators) ||
+        !outputs_open(program, options.csv, options.plot, &csv))
         return EXIT_USAGE;
     results.records = calloc((size_t)results.series_count * results.allocators.count
                              * options.rounds, sizeof(results.records[0]));

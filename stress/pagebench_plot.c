@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #define _GNU_SOURCE 1 /* popen */
+#include "outputs.h"
 #include "pagebench_results.h"
 
 #include <stdio.h>
@@ -7,23 +8,6 @@
 #include <string.h>
 
 enum { PANEL_WIDTH = 760, PANEL_HEIGHT = 460 };
-
-bool pagebench_can_plot(void)
-{
-    return system("command -v gnuplot >/dev/null 2>&1") == 0;
-}
-
-/* gnuplot's quotes of one kind take all but themselves, which are doubled. */
-static void put_quoted(FILE *out, const char *text)
-{
-    fputc('\'', out);
-    for (; *text != '\0'; text++) {
-        if (*text == '\'')
-            fputc('\'', out);
-        fputc(*text, out);
-    }
-    fputc('\'', out);
-}
 
 static int part_of(const struct pagebench_series *s)
 {
@@ -59,13 +43,13 @@ static void put_panel(FILE *out, const struct pagebench_results *r, unsigned ser
     if (drawn == 0)
         return;
     fprintf(out, "set title ");
-    put_quoted(out, r->series[series].name);
+    outputs_quote(out, r->series[series].name);
     fputc('\n', out);
     for (unsigned a = 0; a < r->allocators.count; a++) {
         if ((drawn >> a & 1) == 0)
             continue;
         fprintf(out, "%s$d%u with linespoints title ", before, a);
-        put_quoted(out, r->allocators.choice[a].name);
+        outputs_quote(out, r->allocators.choice[a].name);
         before = ", ";
     }
     fputc('\n', out);
@@ -79,7 +63,7 @@ bool pagebench_plot(const char *file, const struct pagebench_results *r)
         return false;
     fprintf(out, "set terminal svg size %d,%u background 'white' noenhanced\nset output ",
             PANEL_WIDTH, PANEL_HEIGHT * r->series_count);
-    put_quoted(out, file);
+    outputs_quote(out, file);
     fprintf(out, "\nset multiplot layout %u,1\nset logscale x 2\nset logscale y\nset grid\n"
             "set key outside\nset xlabel 'bytes'\nset ylabel 'ns'\nset format x '%%.0b %%BB'\n",
             r->series_count);

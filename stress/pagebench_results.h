@@ -57,8 +57,7 @@ void pagebench_report(FILE *out, const struct pagebench_results *r, unsigned ser
 /* All runs, a line for each part and bin. */
 void pagebench_csv(FILE *out, const struct pagebench_results *r);
 
-/* Whether gnuplot is there; and has it draw the medians. False: it failed. */
-bool pagebench_can_plot(void);
+/* Has gnuplot draw the medians. False: it failed. */
 bool pagebench_plot(const char *file, const struct pagebench_results *r);
 
 /* Runs that failed, and allocators that were asked for and are not there. */

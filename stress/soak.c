@@ -15,6 +15,7 @@
 
 #include "memtest_child.h"
 #include "memtest_spawn.h"
+#include "outputs.h"
 #include "soak_results.h"
 #include "soak_work.h"
 
@@ -106,28 +107,7 @@ static void run_workload(unsigned workload)
         fputs("\r\033[K", stderr);
 }
 
-static bool complain(const char *option, const char *name, const char *fault)
-{
-    fprintf(stderr, "owl-soak: %s: %s: %s\n", option, name, fault);
-    return false;
-}
-
-/* Opened, or tried, before the runs: a name that cannot be written to should cost no time. */
-static bool open_outputs(const struct soak_options *o, FILE **csv)
-{
-    FILE *trial;
-
-    if (o->csv != NULL && (*csv = fopen(o->csv, "we")) == NULL)
-        return complain("--csv", o->csv, strerror(errno));
-    if (o->plot == NULL)
-        return true;
-    if (!soak_can_plot())
-        return complain("--plot", o->plot, "gnuplot is not installed (Debian: gnuplot-nox)");
-    if ((trial = fopen(o->plot, "ae")) == NULL)
-        return complain("--plot", o->plot, strerror(errno));
-    fclose(trial);
-    return true;
-}
+static const char program[] = "owl-soak";
 
 static bool make_room(const struct soak_options *o)
 {
@@ -151,14 +131,15 @@ static bool run_all(const struct soak_options *o, FILE *csv)
             soak_report(stdout, &results, w);
         }
     if (fflush(stdout) != 0 || ferror(stdout))
-        good = complain("the table", "standard output", strerror(errno));
+        good = outputs_complain(program, "the table", "standard output", strerror(errno));
     if (csv != NULL) {
         soak_csv(csv, &results);
         if (fclose(csv) != 0)
-            good = complain("--csv", o->csv, strerror(errno));
+            good = outputs_complain(program, "--csv", o->csv, strerror(errno));
     }
     if (o->plot != NULL && !soak_plot(o->plot, &results))
-        good = complain("--plot", o->plot, "gnuplot failed, or no run went well");
+        good = outputs_complain(program, "--plot", o->plot,
+                                "gnuplot failed, or no run went well");
     return soak_failures(&results) == 0 && good;
 }
 
@@ -179,7 +160,7 @@ int main(int argc, char **argv)
     }
     results.options = &options;
     if (!alloc_find(options.allocators != NULL ? options.allocators : "all", &results.allocators)
-        || !open_outputs(&options, &csv))
+        || !outputs_open(program, options.csv, options.plot, &csv))
         return EXIT_USAGE;
     if (!make_room(&options)) {
         fprintf(stderr, "owl-soak: no memory for the results\n");

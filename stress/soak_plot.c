@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #define _GNU_SOURCE 1 /* popen */
+#include "outputs.h"
 #include "soak_results.h"
 
 #include <stdio.h>
@@ -9,23 +10,6 @@
 #define MIB 1048576.0
 
 enum { WIDTH = 1100, HEIGHT = 560 };
-
-bool soak_can_plot(void)
-{
-    return system("command -v gnuplot >/dev/null 2>&1") == 0;
-}
-
-/* gnuplot's quotes of one kind take all but themselves, which are doubled. */
-static void put_quoted(FILE *out, const char *text)
-{
-    fputc('\'', out);
-    for (; *text != '\0'; text++) {
-        if (*text == '\'')
-            fputc('\'', out);
-        fputc(*text, out);
-    }
-    fputc('\'', out);
-}
 
 static void put_data(FILE *out, const char *name, const struct soak_run *run, bool live)
 {
@@ -54,7 +38,7 @@ static void put_plot(FILE *out, const struct soak_results *r, const struct soak_
     for (unsigned a = 0; a < r->allocators.count; a++)
         if (soak_good(soak_at(r, SOAK_DAY, a, 0))) {
             fprintf(out, ", $d%u with lines linewidth 1.5 title ", a);
-            put_quoted(out, r->allocators.choice[a].name);
+            outputs_quote(out, r->allocators.choice[a].name);
         }
     fputc('\n', out);
 }
@@ -68,7 +52,7 @@ bool soak_plot(const char *file, const struct soak_results *r)
         return false;
     fprintf(out, "set terminal svg size %d,%d background 'white' noenhanced\nset output ", WIDTH,
             HEIGHT);
-    put_quoted(out, file);
+    outputs_quote(out, file);
     fprintf(out, "\nset grid\nset key outside\nset yrange [0:*]\nset xtics 6\n"
             "set xlabel 'simulated hours'\nset ylabel 'resident MiB'\n");
     put_plot(out, r, any);

@@ -60,8 +60,7 @@ unsigned soak_failures(const struct soak_results *r);
 void soak_report(FILE *out, const struct soak_results *r, unsigned workload);
 void soak_csv(FILE *out, const struct soak_results *r);
 
-/* Whether gnuplot is there; and has it draw the first round of days. False: it failed. */
-bool soak_can_plot(void);
+/* Has gnuplot draw the first round of days. False: it failed. */
 bool soak_plot(const char *file, const struct soak_results *r);
 
 #endif

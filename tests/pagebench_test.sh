@@ -11,6 +11,8 @@
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
+# shellcheck source=tests/comparing.sh
+. "$here/comparing.sh"
 
 bench=${OWL_ROOT:-build/root}/bin/owl-pages-bench
 case $bench in
@@ -25,21 +27,9 @@ bench() {
     "$bench" "$@" >out 2>err
 }
 
-# says FILE PATTERN
-says() {
-    grep -qE -e "$2" "$1" || {
-        echo "no line like $2 in:"
-        cat "$1"
-        return 1
-    }
-}
-
-# wrong PATTERN ARGUMENT...: status 2, one line to standard error, nothing to standard output.
+# wrong PATTERN ARGUMENT...
 wrong() {
-    pattern=$1
-    shift
-    status 2 bench "$@" && says err "^owl-pages-bench: $pattern" || return 1
-    [ "$(wc -l <err)" -eq 1 ] && [ ! -s out ]
+    wrong_usage bench owl-pages-bench "$@"
 }
 
 small='--loops 300 --slots 16 --to 64K --live 1M --blocks 4 --passes 2 --rounds 2'

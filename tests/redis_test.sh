@@ -10,6 +10,8 @@
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
+# shellcheck source=tests/comparing.sh
+. "$here/comparing.sh"
 
 bench=${OWL_SRCDIR:-$here/..}/stress/redis-bench
 root=${OWL_ROOT:-build/root}
@@ -27,21 +29,9 @@ bench() {
     sh "$bench" --root "$root" "$@" >out 2>err
 }
 
-# says FILE PATTERN
-says() {
-    grep -qE -e "$2" "$1" || {
-        echo "no line like $2 in:"
-        cat "$1"
-        return 1
-    }
-}
-
-# wrong PATTERN ARGUMENT...: status 2, one line to standard error, nothing to standard output.
+# wrong PATTERN ARGUMENT...
 wrong() {
-    pattern=$1
-    shift
-    status 2 bench "$@" && says err "^redis-bench: $pattern" || return 1
-    [ "$(wc -l <err)" -eq 1 ] && [ ! -s out ]
+    wrong_usage bench redis-bench "$@"
 }
 
 runs() {

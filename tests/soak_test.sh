@@ -11,6 +11,8 @@
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
+# shellcheck source=tests/comparing.sh
+. "$here/comparing.sh"
 
 soak=${OWL_ROOT:-build/root}/bin/owl-soak
 case $soak in
@@ -25,21 +27,9 @@ soak() {
     "$soak" "$@" >out 2>err
 }
 
-# says FILE PATTERN
-says() {
-    grep -qE -e "$2" "$1" || {
-        echo "no line like $2 in:"
-        cat "$1"
-        return 1
-    }
-}
-
-# wrong PATTERN ARGUMENT...: status 2, one line to standard error, nothing to standard output.
+# wrong PATTERN ARGUMENT...
 wrong() {
-    pattern=$1
-    shift
-    status 2 soak "$@" && says err "^owl-soak: $pattern" || return 1
-    [ "$(wc -l <err)" -eq 1 ] && [ ! -s out ]
+    wrong_usage soak owl-soak "$@"
 }
 
 short='--seconds 0.5 --step 60 --requests 300 --sessions 8000 --recycle 40'
