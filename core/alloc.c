@@ -129,7 +129,6 @@ static void free_large(void *p)
     errno = saved;
 }
 
-/* First of all, what is not slow but another thread's. */
 void owl_free_slow(void *p)
 {
     struct owl_span *s = owl_span_of(p);
@@ -139,6 +138,14 @@ void owl_free_slow(void *p)
     } else if (p != NULL) {
         free_large(p);
     }
+}
+
+void owl_free_other(void *p, const struct owl_span *s, struct owl_cache *c)
+{
+    uintptr_t owner = owl_word_load_relaxed(&s->owner);
+    if (owner == 0 || !owl_is_block_start(s, p) || owl_block_is_marked(p) ||
+        !owl_cache_add_remote(c, (struct owl_owner *)owner, p, s->bytes))
+        owl_free_slow(p);
 }
 
 void *owl_malloc(size_t size)

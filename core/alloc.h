@@ -22,6 +22,9 @@
 void *owl_malloc_slow(size_t size);
 void owl_free_slow(void *p);
 
+/* Frees a block of another owner's slab, or what else may be there. */
+void owl_free_other(void *p, const struct owl_span *s, struct owl_cache *c);
+
 static inline void *owl_malloc_fast(size_t size)
 {
     if (__builtin_expect(size <= OWL_SMALL_MAX, 1)) {
@@ -49,8 +52,11 @@ static inline void owl_free_fast(void *p)
     if (__builtin_expect(distance < owl_word_peek(&owl_page_map.accessible), 1)) {
         struct owl_span *s = &owl_page_map.map[distance >> OWL_GRANULE_SHIFT];
         struct owl_block *b = p;
-        if (__builtin_expect(owl_word_peek(&s->owner) == (uintptr_t)c, 1) &&
-            __builtin_expect(owl_is_block_start(s, p) && !owl_block_is_marked(b), 1)) {
+        if (__builtin_expect(owl_word_peek(&s->owner) != (uintptr_t)c, 0)) {
+            owl_free_other(p, s, c);
+            return;
+        }
+        if (__builtin_expect(owl_is_block_start(s, p) && !owl_block_is_marked(b), 1)) {
             owl_cache_push(c, s->class, b);
             return;
         }

@@ -173,6 +173,34 @@ static void reverse(struct owl_block **blocks, size_t n)
     }
 }
 
+/* Takes in a block of this cache's slabs that bears its mark already. */
+static void take_in(struct owl_cache *c, unsigned class, struct owl_block *b)
+{
+    struct owl_block **top = (struct owl_block **)owl_word_peek(&c->top[class]);
+    if ((uintptr_t)top == owl_word_peek(&c->limit[class])) {
+        owl_cache_push_full(c, b);
+        return;
+    }
+    *top = b;
+    owl_word_hand(&c->top[class], (uintptr_t)(top + 1));
+}
+
+/* Frees what others have freed for this cache, as if its thread had been called. */
+static void unpack(struct owl_cache *c)
+{
+    struct owl_block *blocks[OWL_INBOX_TAKEN];
+    unsigned others = 0, n = owl_inbox_take(&c->inbox, blocks);
+    for (unsigned i = 0; i < n; i++) {
+        const struct owl_span *s = owl_span_of(blocks[i]);
+        if (owl_word_peek(&s->owner) == (uintptr_t)c)
+            take_in(c, s->class, blocks[i]);
+        else
+            blocks[others++] = blocks[i];
+    }
+    if (others > 0)
+        owl_slab_give(blocks, others);
+}
+
 static void *refill(struct owl_cache *c, unsigned class)
 {
     struct owl_magazine *m = &c->magazines[class];
@@ -192,8 +220,14 @@ static void *refill(struct owl_cache *c, unsigned class)
 
 void *owl_cache_refill(struct owl_cache *c, unsigned class)
 {
+    void *p = NULL;
     owl_cache_enter(c);
-    void *p = refill(c, class);
+    if (!owl_inbox_is_empty(&c->inbox)) {
+        unpack(c);
+        p = owl_cache_pop(c, class);
+    }
+    if (p == NULL)
+        p = refill(c, class);
     owl_cache_leave(c);
     return p;
 }
@@ -229,7 +263,8 @@ void owl_cache_push_full(struct owl_cache *c, struct owl_block *b)
     size_t n = make_room(c, owl_span_of(b)->class, b, older);
     owl_assert(owl_cache_is_valid(c));
     owl_cache_leave(c);
-    owl_slab_give(older, n);
+    if (n > 0)
+        owl_slab_give(older, n);
 }
 
 unsigned owl_cache_empty_remote(struct owl_remote *r, struct owl_block **blocks)
@@ -241,33 +276,31 @@ unsigned owl_cache_empty_remote(struct owl_remote *r, struct owl_block **blocks)
     return count;
 }
 
-/* Fibonacci hashing: the upper bits of the product depend on all bits of the address. */
-static struct owl_remote *remote_for(struct owl_cache *c, const struct owl_owner *owner)
+/* Takes the blocks of a buffer out: leaves them for their owner's thread, or else, and if they are
+ * for several owners, puts them into `home`. Their number there. */
+static unsigned send(struct owl_remote *r, struct owl_block **home)
 {
-    uint64_t product = (uintptr_t)owner / OWL_CACHE_LINE * 0x9e3779b97f4a7c15u;
-    return &c->remote[product >> (64 - OWL_REMOTE_OWNERS_SHIFT)];
+    unsigned count = owl_u32_peek(&r->count);
+    if (count > 0 && r->owner != &owl_orphans &&
+        owl_inbox_post(&((struct owl_cache *)r->owner)->inbox, r->blocks, count,
+                       owl_u32_peek(&r->bytes))) {
+        owl_u32_poke(&r->count, 0);
+        owl_u32_poke(&r->bytes, 0);
+        return 0;
+    }
+    return owl_cache_empty_remote(r, home);
 }
 
-/* A buffer is emptied when another owner needs it, or when it is full: never both, for no block is
- * as large as a buffer. */
+/* A buffer is emptied when another owner needs it, or when it is full. */
 void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct owl_block *b,
                            size_t bytes)
 {
     struct owl_block *home[OWL_REMOTE_BLOCKS];
-    unsigned n = 0;
-    struct owl_remote *r = remote_for(c, owner);
+    struct owl_remote *r = owl_remote_for(c, owner);
     owl_cache_enter(c);
-    if (r->owner != owner) {
-        n = owl_cache_empty_remote(r, home);
-        r->owner = owner;
-    }
-    uint32_t count = owl_u32_peek(&r->count);
-    owl_block_mark(b);
-    r->blocks[count] = b;
-    owl_u32_poke(&r->count, count + 1);
-    owl_u32_poke(&r->bytes, owl_u32_peek(&r->bytes) + (uint32_t)bytes);
-    if (count + 1 == OWL_REMOTE_BLOCKS || owl_u32_peek(&r->bytes) >= OWL_REMOTE_BYTES)
-        n = owl_cache_empty_remote(r, home);
+    unsigned n = send(r, home);
+    r->owner = owner;
+    owl_remote_put(r, b, bytes);
     owl_cache_leave(c);
     owl_slab_give(home, n);
 }
@@ -275,6 +308,7 @@ void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct 
 void owl_cache_flush(struct owl_cache *c)
 {
     struct owl_block *home[OWL_MAGAZINE_BLOCKS];
+    owl_inbox_flush(&c->inbox);
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {
         owl_cache_enter(c);
         unsigned n = owl_cache_empty_remote(&c->remote[i], home);
@@ -301,7 +335,7 @@ void *owl_cache_take_uncached(unsigned class)
     return b;
 }
 
-void owl_cache_count(const struct owl_cache *c, struct owl_cache_counts *counts)
+void owl_cache_count(struct owl_cache *c, struct owl_cache_counts *counts)
 {
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
         size_t n = count_of(c, class);
@@ -319,4 +353,5 @@ void owl_cache_count(const struct owl_cache *c, struct owl_cache_counts *counts)
         counts->remote_blocks += blocks;
         counts->remote_bytes += bytes;
     }
+    owl_inbox_count(&c->inbox, counts);
 }

@@ -52,6 +52,15 @@ struct owl_remote {
     struct owl_block *blocks[OWL_REMOTE_BLOCKS];
 };
 
+/* Blocks of this cache's slabs that other threads have freed, until its own takes them. */
+struct owl_inbox {
+    struct owl_lock lock;
+    owl_u32 count;  /* read without the lock for a hint */
+    uint32_t bytes; /* roughly */
+    bool open;      /* the cache has a thread, which will take them */
+    struct owl_block *blocks[OWL_INBOX_BLOCKS];
+} __attribute__((aligned(OWL_CACHE_LINE)));
+
 /* The words are written by the cache's thread alone; statistics peek at them. */
 struct owl_cache {
     struct owl_owner owner;      /* first: its address is the cache's */
@@ -70,6 +79,7 @@ struct owl_cache {
     struct owl_lock claim; /* held by who claims; guards `self` */
     owl_word *self;        /* its thread's owl_cache_self; NULL: it has no thread */
     struct owl_os_thread system; /* the thread, as the system knows it */
+    struct owl_inbox inbox;
     uintptr_t stamp;       /* what it looked like when it was last looked at for being idle */
 };
 
@@ -127,7 +137,7 @@ struct owl_cache_counts {
 };
 
 /* Adds those of a cache; approximate while its thread runs. */
-void owl_cache_count(const struct owl_cache *c, struct owl_cache_counts *counts);
+void owl_cache_count(struct owl_cache *c, struct owl_cache_counts *counts);
 
 /* Every magazine and buffer is as drawn above, and all marks are right. The thread's own cache, or
  * one that is idle. */
@@ -156,6 +166,59 @@ static inline void owl_cache_push(struct owl_cache *c, unsigned class, struct ow
     }
     *top = b;
     owl_word_hand(&c->top[class], (uintptr_t)(top + 1));
+}
+
+/* Begins a slow path: until the end the cache is its thread's alone. They may be nested. The
+ * acquire pairs with the release at the end of a claim, the release in owl_cache_leave with the
+ * acquire of who claims. */
+void owl_cache_await(struct owl_cache *c);
+
+static inline void owl_cache_enter(struct owl_cache *c)
+{
+    owl_u32_store_relaxed(&c->busy, owl_u32_load_relaxed(&c->busy) + 1);
+    owl_barrier_compiler();
+    if (__builtin_expect(owl_u32_load_acquire(&c->claimed) != 0, 0))
+        owl_cache_await(c);
+}
+
+static inline void owl_cache_leave(struct owl_cache *c)
+{
+    owl_u32_store_release(&c->busy, owl_u32_load_relaxed(&c->busy) - 1);
+}
+
+/* Fibonacci hashing: the upper bits of the product depend on all bits of the address. */
+static inline struct owl_remote *owl_remote_for(struct owl_cache *c, const struct owl_owner *owner)
+{
+    uint64_t product = (uintptr_t)owner / OWL_CACHE_LINE * 0x9e3779b97f4a7c15u;
+    return &c->remote[product >> (64 - OWL_REMOTE_OWNERS_SHIFT)];
+}
+
+static inline void owl_remote_put(struct owl_remote *r, struct owl_block *b, size_t bytes)
+{
+    uint32_t count = owl_u32_peek(&r->count);
+    owl_block_mark(b);
+    r->blocks[count] = b;
+    owl_u32_poke(&r->count, count + 1);
+    owl_u32_poke(&r->bytes, owl_u32_peek(&r->bytes) + (uint32_t)bytes);
+}
+
+/* Puts a block of another owner's slab to others that go home to it. False: there is no room for
+ * it, or the cache is claimed. */
+static inline bool owl_cache_add_remote(struct owl_cache *c, struct owl_owner *owner,
+                                        struct owl_block *b, size_t bytes)
+{
+    struct owl_remote *r = owl_remote_for(c, owner);
+    if (r->owner != owner)
+        return false;
+    owl_u32_poke(&c->busy, owl_u32_peek(&c->busy) + 1);
+    owl_barrier_compiler();
+    bool room = owl_u32_load_acquire(&c->claimed) == 0 &&
+                owl_u32_peek(&r->count) < OWL_REMOTE_BLOCKS &&
+                owl_u32_peek(&r->bytes) + bytes <= OWL_REMOTE_BYTES;
+    if (room)
+        owl_remote_put(r, b, bytes);
+    owl_cache_leave(c);
+    return room;
 }
 
 #endif

@@ -99,6 +99,8 @@ static bool take(struct owl_cache *c, struct taken *t)
 /* Whether there is something to take; a guess while its thread runs. */
 static bool has_some(const struct owl_cache *c)
 {
+    if (!owl_inbox_is_empty(&c->inbox))
+        return true;
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
         if (owl_u32_peek(&c->remote[i].count) > 0)
             return true;
@@ -112,7 +114,7 @@ static bool has_some(const struct owl_cache *c)
 /* A number that hardly stays the same when the thread uses its cache. */
 static uintptr_t stamp_of(const struct owl_cache *c)
 {
-    uintptr_t stamp = 1;
+    uintptr_t stamp = 1 + owl_u32_peek(&c->inbox.count);
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
         stamp = stamp * 31 + owl_u32_peek(&c->remote[i].count);
     for (unsigned class = 0; class < OWL_CLASSES; class++)
@@ -127,6 +129,7 @@ static enum claim flush_other(struct owl_cache *c)
     struct taken t = {.count = 0};
     enum claim result = CLAIMED;
     bool all = false;
+    owl_inbox_flush(&c->inbox);
     while (!all && (result = claim(c)) == CLAIMED) {
         all = take(c, &t);
         end_claim(c);

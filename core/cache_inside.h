@@ -37,24 +37,6 @@
 
 #include "cache.h"
 
-/* Begins a slow path: until the end the cache is its thread's alone. They may be nested. The
- * acquire pairs with the release at the end of a claim, the release in owl_cache_leave with the
- * acquire of who claims. */
-void owl_cache_await(struct owl_cache *c);
-
-static inline void owl_cache_enter(struct owl_cache *c)
-{
-    owl_u32_store_relaxed(&c->busy, owl_u32_load_relaxed(&c->busy) + 1);
-    owl_barrier_compiler();
-    if (__builtin_expect(owl_u32_load_acquire(&c->claimed) != 0, 0))
-        owl_cache_await(c);
-}
-
-static inline void owl_cache_leave(struct owl_cache *c)
-{
-    owl_u32_store_release(&c->busy, owl_u32_load_relaxed(&c->busy) - 1);
-}
-
 /* Gives a cache that is all zero its empty magazines, without room; ends those of one that was
  * flushed, and keeps their slots for later. */
 void owl_cache_open(struct owl_cache *c);
@@ -62,6 +44,31 @@ void owl_cache_close(struct owl_cache *c);
 
 /* Zeroed memory for slots, for good. NULL: no memory. */
 void *owl_cache_carve(size_t bytes);
+
+/* The inbox: what other threads free for a cache, whose thread frees it once more, as its own, when
+ * it needs blocks. So all that slab.h proves of that holds; until then, blocks there are out. One
+ * that is open is its thread's; all of this may be done by any thread, which holds no lock. */
+void owl_inbox_open(struct owl_inbox *in);
+void owl_inbox_close(struct owl_inbox *in);
+
+/* A hint; certain when nobody else can know of the inbox. */
+static inline bool owl_inbox_is_empty(const struct owl_inbox *in)
+{
+    return owl_u32_load_relaxed(&in->count) == 0;
+}
+
+/* Leaves blocks, of so many bytes. False: there is no room, or the inbox is closed. */
+bool owl_inbox_post(struct owl_inbox *in, struct owl_block *const *blocks, unsigned n,
+                    uint32_t bytes);
+
+/* Takes out the newest, at most OWL_INBOX_TAKEN. Their number. */
+unsigned owl_inbox_take(struct owl_inbox *in, struct owl_block **blocks);
+
+/* Brings all blocks home. */
+void owl_inbox_flush(struct owl_inbox *in);
+
+/* Adds what there is. */
+void owl_inbox_count(struct owl_inbox *in, struct owl_cache_counts *counts);
 
 /* Takes all blocks out of a buffer. Their number. */
 unsigned owl_cache_empty_remote(struct owl_remote *r, struct owl_block **blocks);

@@ -35,12 +35,16 @@ static void fork_prepare(void)
         owl_lock(&c->claim);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
         owl_lock(&c->owner.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_lock(&c->inbox.lock);
     owl_lock(&owl_orphans.lock);
 }
 
 static void fork_parent(void)
 {
     owl_unlock(&owl_orphans.lock);
+    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
+        owl_unlock(&c->inbox.lock);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
         owl_unlock(&c->owner.lock);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
@@ -54,10 +58,12 @@ static void fork_child(void)
     owl_lock_reset(&owl_orphans.lock);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next) {
         owl_lock_reset(&c->owner.lock);
+        owl_lock_reset(&c->inbox.lock);
         owl_lock_reset(&c->claim);
         if (c != own) {
             owl_word_store_relaxed(&c->thread, 0);
             c->self = NULL;
+            c->inbox.open = false;
         }
     }
     owl_os_note_process();
@@ -127,6 +133,7 @@ static struct owl_cache *carve_cache(void)
 /* All that the cache holds goes back, and the cache to the next thread. */
 static void end_cache(struct owl_cache *c)
 {
+    owl_inbox_close(&c->inbox);
     owl_cache_flush(c);
     owl_slab_abandon(&c->owner);
     owl_cache_close(c);
@@ -202,6 +209,7 @@ struct owl_cache *owl_cache_get(void)
     int saved = errno;
     c = find_cache();
     if (c != NULL) {
+        owl_inbox_open(&c->inbox);
         make_own(c);
         c->ending = false;
         /* With the cache in place, for this may allocate. */

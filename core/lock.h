@@ -12,7 +12,8 @@
  *                                  pagefile.c, watch.c, pressure.c
  *   1  the list of caches          cache.c
  *   2  a claim on a cache          cache_claim.c, one a thread cache
- *   3  an owner's slabs            slab.c, one a thread cache
+ *   3  an owner's slabs            slab.c, one a thread cache;
+ *      then a cache's inbox        cache_inbox.c
  *   4  the orphans' slabs          slab.c
  *   5  mappings                    mapping.c
  *   6  files and who shows them    memfd.c

@@ -52,6 +52,12 @@
 #define OWL_REMOTE_BLOCKS 64
 #define OWL_REMOTE_BYTES ((size_t)64 << 10)
 
+/* Blocks that wait for their owner's thread to take them: at most so many, and so many bytes; more
+ * are brought home for it. It takes so many at a time. */
+#define OWL_INBOX_BLOCKS 1024
+#define OWL_INBOX_BYTES ((size_t)256 << 10)
+#define OWL_INBOX_TAKEN 128
+
 /* Address space. The first range is tried at 2^40 bytes and halved down to 2^24; under
  * RLIMIT_AS a range takes at most this fraction of the limit. */
 #define OWL_RANGE_MAX_SHIFT 40

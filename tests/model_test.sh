@@ -67,17 +67,19 @@ wrong() {
     sed -n 's/^pan:1: \(.*\)/# \1/p' "$tap_dir/out"
 }
 
-# Who owns a slab. In the assertions a number is a place: 5 is HOME.
+# Who owns a slab. In the assertions a number is a place: 6 is HOME.
 right 'owner' owner '-DCALLS=4'
 try 'owner: each statement is reached' reaches_all thread
 right 'owner, with stale reads' owner '-DCALLS=3 -DSTALE'
 own='owner\[s\]==mine'
-home='place\[[^=]*==5'
+home='place\[[^=]*==6'
 wrong 'owner: not read again under the lock' owner '-DCALLS=4 -DNO_RECHECK' 'owner\[s\]==v'
 wrong 'owner: slabs are taken from a thread' owner '-DCALLS=4 -DSTEAL' "$own"
 wrong 'owner: a slab ends while a block is out' owner '-DCALLS=4 -DEND_EARLY' "$home"
 wrong 'owner: adoption without a lock' owner '-DCALLS=4 -DNO_ORPHANS_LOCK' "$home|listed|owner"
 wrong 'owner: read before there is a cache' owner '-DCALLS=4 -DREAD_FIRST' "$own"
+wrong 'owner: an inbox stays open' owner '-DCALLS=4 -DNO_CLOSE' 'place|mine'
+wrong 'owner: whose is not read from the inbox' owner '-DCALLS=4 -DTRUST' "$own"
 wrong 'owner: a bare pointer is handed over' owner '-DCALLS=3 -DSTALE -DBARE_HAND' 'v!=0'
 
 # A claim on a cache. 1 is MAGAZINE.

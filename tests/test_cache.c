@@ -46,6 +46,12 @@ static size_t cached_by(const struct owl_cache *c)
     return counts.blocks;
 }
 
+/* Blocks that others have freed for an owner's thread. */
+static size_t left_for(const struct owl_owner *o)
+{
+    return owl_u32_peek(&((const struct owl_cache *)o)->inbox.count);
+}
+
 static void run_thread(void *(*body)(void *), void *argument)
 {
     pthread_t thread;
@@ -198,25 +204,30 @@ static void owner_ends(struct owner_thread *t)
     pthread_barrier_destroy(&t->end);
 }
 
-static void remote_frees_go_home_in_batches(void)
+/* A batch is left for the owner's thread while there is room, then brought home. */
+static void remote_frees_leave_in_batches(void)
 {
     static const unsigned classes[] = {0, 10, 30, 50, 60, 71};
     for (size_t k = 0; k < sizeof classes / sizeof *classes; k++) {
         struct owner_thread t;
         size_t size = small_size(classes[k]);
-        size_t batch = (OWL_REMOTE_BYTES + size - 1) / size;
+        size_t batch = OWL_REMOTE_BYTES / size, room = OWL_INBOX_BYTES / size;
         batch = batch < OWL_REMOTE_BLOCKS ? batch : OWL_REMOTE_BLOCKS;
-        owner_starts(&t, batch * 3, size);
-        check(out_of(t.owner) == batch * 3);
-        size_t home = 0;
-        for (size_t i = 0; i < batch * 3; i++) {
+        room = room < OWL_INBOX_BLOCKS ? room : OWL_INBOX_BLOCKS;
+        size_t all = room + 3 * batch, left = 0, home = 0;
+        owner_starts(&t, all, size);
+        for (size_t i = 0; i < all; i++) {
             owl_free(blocks[i]);
-            home = batch * 3 - out_of(t.owner);
-            check(i + 1 - home == cached_by(owl_cache_mine()));
-            check(i + 1 - home <= batch);
-            check(home == (i + 1) / batch * batch || home == i / batch * batch);
+            left = left_for(t.owner);
+            home = all - out_of(t.owner);
+            check(i + 1 - home - left == cached_by(owl_cache_mine()));
+            check(i + 1 - home - left <= batch && i < home + left + batch);
+            check(home == 0 || left + batch > room);
         }
+        check(home > 0 && left > 0 && left <= room);
         owl_cache_flush(owl_cache_mine());
+        check(out_of(t.owner) == left && left_for(t.owner) == left);
+        owl_cache_flush_others();
         check(out_of(t.owner) == 0 && owl_pool_count().used == 0);
         check(owl_stats_heap_is_valid());
         owner_ends(&t);
@@ -235,10 +246,10 @@ static void buffers_are_given_up_for_others(void)
     }
     for (int i = 0; i < OWNERS; i++)
         owl_free(taken[i]);
-    size_t home = 0;
+    size_t gone = 0;
     for (int i = 0; i < OWNERS; i++)
-        home += out_of(threads[i].owner) == 0;
-    check(home > 0 && home + cached_by(owl_cache_mine()) == OWNERS);
+        gone += left_for(threads[i].owner);
+    check(gone > 0 && gone + cached_by(owl_cache_mine()) == OWNERS);
     check(owl_cache_is_valid(owl_cache_mine()));
     for (int i = 0; i < OWNERS; i++)
         owner_ends(&threads[i]);
@@ -470,7 +481,7 @@ int main(void)
         child_test(slabs_are_visited_seldom),
         child_test(to_and_fro_costs_no_visits),
         child_test(flush_brings_all_home),
-        child_test(remote_frees_go_home_in_batches),
+        child_test(remote_frees_leave_in_batches),
         child_test(buffers_are_given_up_for_others),
         child_test(ended_threads_leave_nothing),
         child_test(blocks_outlive_their_thread),

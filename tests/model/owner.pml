@@ -17,6 +17,8 @@
  *   END_EARLY        a slab ends when the first block comes home
  *   NO_ORPHANS_LOCK  orphans are adopted without their lock
  *   READ_FIRST       the first call of a thread is free, and reads the word before it has a cache
+ *   NO_CLOSE         an inbox stays open when its thread ends
+ *   TRUST            the word is not read when a block is taken out of the inbox
  *   BARE_HAND        a pointer is handed over, but not what was written before (with STALE)
  */
 #define THREADS 3
@@ -28,13 +30,15 @@
 #define ORPHANS (THREADS + 1)
 #define GONE ORPHANS                /* owl_cache_self when the thread has ended */
 #define POOL (ORPHANS + 1)          /* two locks more, held for one step: pool.c's, */
-#define LIST (POOL + 1)             /* and that of the list of caches */
+#define LIST (POOL + 1)             /* and that of the list of caches; */
+#define INBOXES LIST                /* those of the caches' inboxes come after it */
 
-mtype = { HOME, HELD, WAY, BUFFER, MAGAZINE };
+mtype = { HOME, HELD, WAY, BUFFER, INBOX, MAGAZINE };
 mtype place[BLOCKS] = HOME;         /* where a block is; and whose: the thread's that holds */
 byte whose[BLOCKS];                 /* it, or has it in owl_slab_give (WAY); or a cache's */
 byte buffered[ORPHANS];             /* by cache: the owner of what is in its remote buffer */
 bool used[ORPHANS + 1];             /* by cache: a thread has it */
+bool open[ORPHANS + 1];             /* by cache: its inbox is */
 byte calls, ended;
 
 #define me _pid
@@ -53,7 +57,8 @@ inline get_cache() {
     mine = 1;
     do :: used[mine] -> mine++ :: else -> break od;
     used[mine] = true;
-    leave(LIST)
+    leave(LIST);
+    open[mine] = true
 }
 
 /* take_class: owl_cache_pop; owl_slab_take, with adopt in two steps; owl_cache_take_uncached. */
@@ -93,7 +98,18 @@ done:   b = 0;
     }
 }
 
-/* owl_free, of a block that is held. A magazine is full with one block, a buffer with two. */
+/* Where the blocks of a buffer go: to their owner's inbox, if it has room, or home. */
+inline send() {
+    if
+    :: buffered[mine] != NONE && open[buffered[mine]] ->
+       learn(INBOXES + buffered[mine]);
+       leave(INBOXES + buffered[mine]);
+       put_all(BUFFER, mine, INBOX, buffered[mine])
+    :: put_all(BUFFER, mine, WAY, me)
+    fi
+}
+
+/* owl_free, of a block that is held. A magazine is full with one block, a buffer with any number. */
 inline free() {
     atomic {
         CALL(ANY(HELD, me));
@@ -124,13 +140,41 @@ decide:
            put(b, MAGAZINE, mine)
         :: mine != GONE && v != mine -> /* owl_cache_push_remote */
            assert(owner[s] != mine);
-           if :: buffered[mine] != v -> put_all(BUFFER, mine, WAY, me) :: else fi;
-           o = ANY(BUFFER, mine);
+           if :: buffered[mine] != v -> send() :: else fi;
            put(b, BUFFER, mine);
            buffered[mine] = v;
-           if :: o -> put_all(BUFFER, mine, WAY, me); buffered[mine] = NONE :: else fi
+           if :: send(); buffered[mine] = NONE :: true fi
         fi;
         b = 0; s = 0; v = 0; o = 0
+    }
+    give()
+}
+
+/* unpack, of cache.c: whose a block is, is read as in a free. Not counted as a call. */
+inline unpack() {
+    atomic {
+        mine != NONE && mine != GONE && ANY(INBOX, mine);
+        learn(INBOXES + mine);
+        leave(INBOXES + mine);
+        for (b : 0 .. BLOCKS - 1) {
+            s = SLAB(b);
+            if
+            :: IN(b, INBOX, mine) ->
+               read(s, v);
+#ifdef TRUST
+               v = mine;
+#endif
+               if
+               :: v == mine ->
+                  assert(owner[s] == mine);
+                  put_all(MAGAZINE, mine, WAY, me);
+                  put(b, MAGAZINE, mine)
+               :: else -> assert(owner[s] != mine); put(b, WAY, me)
+               fi
+            :: else
+            fi
+        }
+        b = 0; s = 0; v = 0
     }
     give()
 }
@@ -148,12 +192,18 @@ inline hand() {
     }
 }
 
-/* thread_ends: disown, owl_cache_flush, owl_slab_abandon; the cache is idle. */
+/* thread_ends: disown, owl_inbox_close, owl_cache_flush, owl_slab_abandon; the cache is idle. */
 inline end() {
     atomic {
         mine != NONE && mine != GONE ->
         c = mine;
         mine = GONE;
+#ifndef NO_CLOSE
+        learn(INBOXES + c);
+        leave(INBOXES + c);
+        open[c] = false;
+        put_all(INBOX, c, WAY, me);
+#endif
         put_all(BUFFER, c, WAY, me);
         put_all(MAGAZINE, c, WAY, me);
         buffered[c] = NONE
@@ -177,6 +227,7 @@ active [THREADS] proctype thread() {
     do
     :: alloc()
     :: free()
+    :: unpack()
     :: hand()
     :: end()
     :: atomic { calls == CALLS && (mine == NONE || mine == GONE) -> ended++; break }

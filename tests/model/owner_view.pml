@@ -13,7 +13,8 @@
 #define VALUES (ORPHANS + 1)
 #define BIT(s, v) (1 << ((s) * VALUES + (v)))
 #define LOCK(l) (THREADS - 1 + l)
-short view[THREADS + LIST] = BIT(0, NONE) | BIT(1, NONE);
+#define VIEWS (THREADS + INBOXES + THREADS)
+short view[VIEWS] = BIT(0, NONE) | BIT(1, NONE);
 hidden byte j;
 
 inline learn_from(t, from) { view[t] = view[t] & view[from] }
@@ -22,7 +23,7 @@ inline leave(l) { view[LOCK(l)] = view[me] }
 
 /* set_owner */
 inline write(s, v) {
-    for (j : 0 .. THREADS + LIST - 1) { view[j] = view[j] | BIT(s, v) }
+    for (j : 0 .. VIEWS - 1) { view[j] = view[j] | BIT(s, v) }
     view[me] = view[me] & ~(((1 << VALUES) - 1) << (s) * VALUES) | BIT(s, v);
     owner[s] = v
 }
