@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "due.h"
 #include "large.h"
 #include "mapping.h"
 #include "os.h"
@@ -67,11 +68,21 @@ static void *alloc_large(size_t size, size_t alignment, bool zero)
     return p;
 }
 
+/* A medium block from the thread's stock; its contents are anything. NULL: there is none. */
+static inline void *alloc_medium(size_t size)
+{
+    if (size > OWL_STOCK_MAX)
+        return NULL;
+    struct owl_span *s = owl_cache_take_span(owl_cache_mine(), owl_large_granules(size));
+    return s != NULL ? owl_large_begin_anew(s, size) : NULL;
+}
+
 void *owl_malloc_slow(size_t size)
 {
-    if (size > OWL_SMALL_MAX)
-        return alloc_large(size, OWL_QUANTUM, false);
-    return alloc_class(owl_class_of(size));
+    if (size <= OWL_SMALL_MAX)
+        return alloc_class(owl_class_of(size));
+    void *p = alloc_medium(size);
+    return p != NULL ? p : alloc_large(size, OWL_QUANTUM, false);
 }
 
 static inline void check_small(const struct owl_span *s, const void *p)
@@ -118,6 +129,15 @@ static void free_small(struct owl_span *s, struct owl_block *b)
     }
 }
 
+static void give_large(struct owl_span *s)
+{
+    struct owl_cache *c = owl_large_may_retire(s) ? owl_cache_get() : NULL;
+    if (c != NULL)
+        owl_cache_give_span_full(c, s);
+    else
+        owl_large_free(s);
+}
+
 static void free_large(void *p)
 {
     int saved = errno;
@@ -125,7 +145,7 @@ static void free_large(void *p)
     if (s == NULL)
         owl_mapping_end(p);
     else
-        owl_large_free(s);
+        give_large(s);
     errno = saved;
 }
 
@@ -140,9 +160,14 @@ void owl_free_slow(void *p)
     }
 }
 
-void owl_free_other(void *p, const struct owl_span *s, struct owl_cache *c)
+void owl_free_other(void *p, struct owl_span *s, struct owl_cache *c)
 {
     uintptr_t owner = owl_word_load_relaxed(&s->owner);
+    if (owner == 0 && s->kind == OWL_KIND_LARGE && s->start == (uintptr_t)p &&
+        owl_large_may_retire(s) && owl_cache_give_span(c, s)) {
+        owl_due_look();
+        return;
+    }
     if (owner == 0 || !owl_is_block_start(s, p) || owl_block_is_marked(p) ||
         !owl_cache_add_remote(c, (struct owl_owner *)owner, p, s->bytes))
         owl_free_slow(p);
@@ -179,9 +204,9 @@ void *owl_calloc(size_t count, size_t size)
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes))
         return out_of_memory();
-    if (bytes > OWL_SMALL_MAX)
+    void *p = bytes <= OWL_SMALL_MAX ? owl_malloc_fast(bytes) : alloc_medium(bytes);
+    if (p == NULL && bytes > OWL_SMALL_MAX)
         return alloc_large(bytes, OWL_QUANTUM, true);
-    void *p = owl_malloc_fast(bytes);
     if (p != NULL)
         memset(p, 0, bytes);
     return p;

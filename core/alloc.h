@@ -23,7 +23,7 @@ void *owl_malloc_slow(size_t size);
 void owl_free_slow(void *p);
 
 /* Frees a block of another owner's slab, or what else may be there. */
-void owl_free_other(void *p, const struct owl_span *s, struct owl_cache *c);
+void owl_free_other(void *p, struct owl_span *s, struct owl_cache *c);
 
 static inline void *owl_malloc_fast(size_t size)
 {

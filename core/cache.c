@@ -108,7 +108,7 @@ bool owl_cache_is_valid(const struct owl_cache *c)
         valid = valid && magazine_is_valid(c, class);
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
         valid = valid && all_marked(c->remote[i].blocks, owl_u32_peek(&c->remote[i].count));
-    return valid;
+    return valid && owl_stock_is_valid(&c->stock);
 }
 
 static uint16_t doubled(unsigned n, unsigned first, unsigned most)
@@ -309,6 +309,10 @@ void owl_cache_flush(struct owl_cache *c)
 {
     struct owl_block *home[OWL_MAGAZINE_BLOCKS];
     owl_inbox_flush(&c->inbox);
+    owl_cache_enter(c);
+    struct owl_span *all = owl_stock_empty(&c->stock);
+    owl_cache_leave(c);
+    owl_stock_release(all);
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {
         owl_cache_enter(c);
         unsigned n = owl_cache_empty_remote(&c->remote[i], home);
@@ -354,4 +358,5 @@ void owl_cache_count(struct owl_cache *c, struct owl_cache_counts *counts)
         counts->remote_bytes += bytes;
     }
     owl_inbox_count(&c->inbox, counts);
+    counts->stock_bytes += (size_t)owl_u32_peek(&c->stock.granules) << OWL_GRANULE_SHIFT;
 }

@@ -31,6 +31,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "due.h"
 #include "slab.h"
 #include "tune.h"
 
@@ -52,6 +53,14 @@ struct owl_remote {
     struct owl_block *blocks[OWL_REMOTE_BLOCKS];
 };
 
+/* Free medium blocks, whole spans, by their length in granules, less one. They are linked by `next`,
+ * the last freed first. */
+struct owl_stock {
+    owl_u32 granules; /* of all */
+    uint32_t noted;   /* of these, what owl_due counts: MiB */
+    struct owl_span *spans[OWL_STOCK_LENGTHS];
+};
+
 /* Blocks of this cache's slabs that other threads have freed, until its own takes them. */
 struct owl_inbox {
     struct owl_lock lock;
@@ -68,6 +77,8 @@ struct owl_cache {
     owl_word limit[OWL_CLASSES]; /* the same when it is full */
     struct owl_magazine magazines[OWL_CLASSES];
     struct owl_remote remote[OWL_REMOTE_OWNERS];
+    struct owl_stock stock;
+    uint32_t stock_most; /* granules that the stock may have; 0: it has no thread */
     owl_word thread; /* pthread_self() of the thread that has it, as a number; 0: none */
     void *spare[OWL_MAGAZINE_SHIFT + 1]; /* arrays of 2^index slots, linked by their first */
     struct owl_cache *next;              /* in the list of all caches, which only grows */
@@ -108,6 +119,10 @@ void owl_cache_push_full(struct owl_cache *c, struct owl_block *b);
 void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct owl_block *b,
                            size_t bytes);
 
+/* Takes a medium block in, of which owl_large_may_retire, though the stock is full: the others leave
+ * for it. */
+void owl_cache_give_span_full(struct owl_cache *c, struct owl_span *s);
+
 /* Gives all blocks back to the slabs. The cache's own thread. */
 void owl_cache_flush(struct owl_cache *c);
 
@@ -131,7 +146,8 @@ void owl_cache_each(void (*visit)(struct owl_owner *o, struct owl_cache *c, void
 
 /* Free blocks in caches, for statistics: in magazines, by class, and on their way home. */
 struct owl_cache_counts {
-    size_t blocks, bytes; /* all */
+    size_t blocks, bytes; /* all small ones */
+    size_t stock_bytes;   /* medium ones */
     size_t remote_blocks, remote_bytes;
     size_t classes[OWL_CLASSES];
 };
@@ -186,6 +202,17 @@ static inline void owl_cache_leave(struct owl_cache *c)
     owl_u32_store_release(&c->busy, owl_u32_load_relaxed(&c->busy) - 1);
 }
 
+/* The same for a path that can do without: false, and nothing has begun, if there is a claim. */
+static inline bool owl_cache_try_enter(struct owl_cache *c)
+{
+    owl_u32_poke(&c->busy, owl_u32_peek(&c->busy) + 1);
+    owl_barrier_compiler();
+    if (__builtin_expect(owl_u32_load_acquire(&c->claimed) == 0, 1))
+        return true;
+    owl_cache_leave(c);
+    return false;
+}
+
 /* Fibonacci hashing: the upper bits of the product depend on all bits of the address. */
 static inline struct owl_remote *owl_remote_for(struct owl_cache *c, const struct owl_owner *owner)
 {
@@ -208,16 +235,54 @@ static inline bool owl_cache_add_remote(struct owl_cache *c, struct owl_owner *o
                                         struct owl_block *b, size_t bytes)
 {
     struct owl_remote *r = owl_remote_for(c, owner);
-    if (r->owner != owner)
+    if (r->owner != owner || !owl_cache_try_enter(c))
         return false;
-    owl_u32_poke(&c->busy, owl_u32_peek(&c->busy) + 1);
-    owl_barrier_compiler();
-    bool room = owl_u32_load_acquire(&c->claimed) == 0 &&
-                owl_u32_peek(&r->count) < OWL_REMOTE_BLOCKS &&
+    bool room = owl_u32_peek(&r->count) < OWL_REMOTE_BLOCKS &&
                 owl_u32_peek(&r->bytes) + bytes <= OWL_REMOTE_BYTES;
     if (room)
         owl_remote_put(r, b, bytes);
     owl_cache_leave(c);
+    return room;
+}
+
+static inline void owl_stock_count(struct owl_stock *k, uint32_t granules)
+{
+    owl_u32_poke(&k->granules, granules);
+    owl_due_note(&k->noted, (size_t)granules << OWL_GRANULE_SHIFT);
+}
+
+/* A medium block of so many granules from the thread's stock. NULL: there is none. */
+static inline struct owl_span *owl_cache_take_span(struct owl_cache *c, size_t granules)
+{
+    struct owl_stock *k = &c->stock;
+    struct owl_span *s = NULL;
+    if (k->spans[granules - 1] != NULL && owl_cache_try_enter(c)) {
+        s = k->spans[granules - 1];
+        if (s != NULL) {
+            k->spans[granules - 1] = s->next;
+            owl_stock_count(k, owl_u32_peek(&k->granules) - (uint32_t)granules);
+        }
+        owl_cache_leave(c);
+    }
+    return s;
+}
+
+/* Takes in a medium block, of which owl_large_may_retire. False: there is no room. */
+static inline bool owl_cache_give_span(struct owl_cache *c, struct owl_span *s)
+{
+    struct owl_stock *k = &c->stock;
+    bool room = false;
+    if (c->stock_most > 0 && owl_cache_try_enter(c)) {
+        uint32_t granules = owl_u32_peek(&k->granules) + (uint32_t)s->granules;
+        room = granules <= c->stock_most;
+        if (room) {
+            s->kind = OWL_KIND_STOCK;
+            s->next = k->spans[s->granules - 1];
+            k->spans[s->granules - 1] = s;
+            owl_stock_count(k, granules);
+        }
+        owl_cache_leave(c);
+    }
     return room;
 }
 

@@ -8,6 +8,7 @@
 enum { MOST = 1024 };
 
 struct taken {
+    struct owl_span *stock;
     unsigned count;
     struct owl_block *blocks[MOST];
 };
@@ -85,6 +86,7 @@ static bool take_magazine(struct owl_cache *c, unsigned class, struct taken *t)
 /* False: there is more. */
 static bool take(struct owl_cache *c, struct taken *t)
 {
+    t->stock = owl_stock_empty(&c->stock);
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {
         if (MOST - t->count < OWL_REMOTE_BLOCKS)
             return false;
@@ -99,7 +101,7 @@ static bool take(struct owl_cache *c, struct taken *t)
 /* Whether there is something to take; a guess while its thread runs. */
 static bool has_some(const struct owl_cache *c)
 {
-    if (!owl_inbox_is_empty(&c->inbox))
+    if (!owl_inbox_is_empty(&c->inbox) || owl_u32_peek(&c->stock.granules) > 0)
         return true;
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
         if (owl_u32_peek(&c->remote[i].count) > 0)
@@ -114,7 +116,7 @@ static bool has_some(const struct owl_cache *c)
 /* A number that hardly stays the same when the thread uses its cache. */
 static uintptr_t stamp_of(const struct owl_cache *c)
 {
-    uintptr_t stamp = 1 + owl_u32_peek(&c->inbox.count);
+    uintptr_t stamp = 1 + owl_u32_peek(&c->inbox.count) + owl_u32_peek(&c->stock.granules);
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)
         stamp = stamp * 31 + owl_u32_peek(&c->remote[i].count);
     for (unsigned class = 0; class < OWL_CLASSES; class++)
@@ -133,6 +135,7 @@ static enum claim flush_other(struct owl_cache *c)
     while (!all && (result = claim(c)) == CLAIMED) {
         all = take(c, &t);
         end_claim(c);
+        owl_stock_release(t.stock);
         owl_slab_give(t.blocks, t.count);
         t.count = 0;
     }

@@ -70,6 +70,15 @@ void owl_inbox_flush(struct owl_inbox *in);
 /* Adds what there is. */
 void owl_inbox_count(struct owl_inbox *in, struct owl_cache_counts *counts);
 
+/* The stock of a cache that has a thread now. */
+void owl_stock_open(struct owl_cache *c);
+
+/* Takes all spans out of a stock, for owl_stock_release when nothing is held. */
+struct owl_span *owl_stock_empty(struct owl_stock *k);
+void owl_stock_release(struct owl_span *all);
+
+bool owl_stock_is_valid(const struct owl_stock *k);
+
 /* Takes all blocks out of a buffer. Their number. */
 unsigned owl_cache_empty_remote(struct owl_remote *r, struct owl_block **blocks);
 

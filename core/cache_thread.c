@@ -210,6 +210,7 @@ struct owl_cache *owl_cache_get(void)
     c = find_cache();
     if (c != NULL) {
         owl_inbox_open(&c->inbox);
+        owl_stock_open(c);
         make_own(c);
         c->ending = false;
         /* With the cache in place, for this may allocate. */

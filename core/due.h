@@ -14,7 +14,7 @@
 
 /* In MiB. */
 struct owl_due {
-    owl_u32 slabs;       /* blocks at home in slabs, of all owners */
+    owl_u32 slabs;       /* blocks at home in slabs, of all owners, and medium ones in caches */
     owl_u32 pool;        /* dirty runs */
     owl_u32 least;       /* so many are worth a call of serve; OWL_DUE_NEVER: none are, or
                             somebody is busy with them already */

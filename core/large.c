@@ -9,11 +9,6 @@
 #include "pool.h"
 #include "remap.h"
 
-size_t owl_large_good_size(size_t bytes)
-{
-    return owl_round_up(bytes, owl_os.page);
-}
-
 static unsigned align_order(size_t alignment)
 {
     unsigned shift = (unsigned)__builtin_ctzl(alignment);
@@ -34,7 +29,7 @@ void owl_large_begin(struct owl_span *s, size_t bytes)
 static struct owl_span *take_file(size_t bytes, unsigned order, bool *zero)
 {
     owl_memfd_lock();
-    struct owl_span *s = owl_memfd_take(owl_granules_for(bytes), order, zero);
+    struct owl_span *s = owl_memfd_take(owl_large_granules(bytes), order, zero);
     if (s != NULL)
         owl_large_begin(s, bytes);
     owl_memfd_unlock();
@@ -51,7 +46,7 @@ static unsigned order_for(size_t bytes, size_t alignment)
 
 static struct owl_span *take_private(size_t bytes, unsigned order, bool *zero)
 {
-    struct owl_span *s = owl_pool_take(OWL_PRIVATE, owl_granules_for(bytes), order, zero);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, owl_large_granules(bytes), order, zero);
     if (s != NULL)
         owl_large_begin(s, bytes);
     return s;
@@ -88,6 +83,12 @@ void owl_large_free(struct owl_span *s)
     if (store != NULL)
         owl_memfd_drop(store);
     owl_large_unlock(locked);
+}
+
+void owl_large_release(struct owl_span *s)
+{
+    s->kind = OWL_KIND_NONE;
+    owl_pool_give(s, s->granules);
 }
 
 /* Moves private pages, and those that show a store, to where there is room for so many bytes. */
@@ -254,7 +255,7 @@ static void *move_out(struct owl_span *s, size_t bytes)
 
 void *owl_large_resize(struct owl_span *s, size_t bytes)
 {
-    size_t granules = owl_granules_for(owl_head(s) + bytes);
+    size_t granules = owl_large_granules(owl_head(s) + bytes);
     if (granules > s->granules && bytes > OWL_SPAN_MAX)
         return move_out(s, bytes);
     if (s->shared && (granules != s->granules || owl_is_ring(s)))

@@ -30,11 +30,39 @@
  * `zero`, it reads as zero. NULL: no memory. */
 void *owl_large_alloc(size_t bytes, size_t alignment, bool zero);
 
-/* The size that owl_large_alloc makes of a request. */
-size_t owl_large_good_size(size_t bytes);
-
 /* Frees the block whose first granule is s. */
 void owl_large_free(struct owl_span *s);
+
+/* The size that owl_large_alloc makes of a request. */
+static inline size_t owl_large_good_size(size_t bytes)
+{
+    return owl_round_up(bytes, owl_os.page);
+}
+
+static inline size_t owl_large_granules(size_t bytes)
+{
+    return owl_round_up(bytes, OWL_GRANULE) >> OWL_GRANULE_SHIFT;
+}
+
+/* A thread may keep a medium block whose pages are all its span's own, and private, for itself: it
+ * has the kind OWL_KIND_STOCK then, and is begun anew, for a request of as many granules, or
+ * released, which frees it. */
+static inline bool owl_large_may_retire(const struct owl_span *s)
+{
+    return s->granules <= OWL_STOCK_MAX >> OWL_GRANULE_SHIFT && s->store == NULL && !s->shared &&
+           !s->remapped && owl_ranges[s->range].backing == OWL_PRIVATE;
+}
+
+static inline void *owl_large_begin_anew(struct owl_span *s, size_t bytes)
+{
+    s->kind = OWL_KIND_LARGE;
+    s->bytes = owl_large_good_size(bytes);
+    s->start = owl_span_address(s);
+    s->whole = 0;
+    return (void *)s->start;
+}
+
+void owl_large_release(struct owl_span *s);
 
 /* Gives a block another size without copying. Where it is now; NULL: it cannot be, and nothing has
  * changed. */

@@ -218,12 +218,12 @@ static bool show_twice(struct owl_span *s, struct owl_span *store, size_t bytes)
 
 static void *ring_locked(size_t bytes)
 {
-    struct owl_span *store = new_store_in_a_row(owl_granules_for(bytes));
+    struct owl_span *store = new_store_in_a_row(owl_large_granules(bytes));
     if (store == NULL)
-        store = new_store(owl_granules_for(bytes));
+        store = new_store(owl_large_granules(bytes));
     if (store == NULL)
         return NULL;
-    struct owl_span *s = owl_pool_take_clean(OWL_PRIVATE, owl_granules_for(2 * bytes), 0, 0);
+    struct owl_span *s = owl_pool_take_clean(OWL_PRIVATE, owl_large_granules(2 * bytes), 0, 0);
     if (s != NULL && !show_twice(s, store, bytes)) {
         owl_memfd_give(s, s->granules);
         s = NULL;

@@ -49,7 +49,7 @@ void *owl_large_grow_front(struct owl_span *s, size_t bytes)
         s->bytes += bytes;
         return (void *)s->start;
     }
-    size_t more = owl_granules_for(bytes - head);
+    size_t more = owl_large_granules(bytes - head);
     if (s->shared || more > OWL_SPAN_MAX >> OWL_GRANULE_SHIFT)
         return NULL;
     void *p = extend_front(s, more, s->start - bytes);

@@ -5,6 +5,7 @@
 #ifndef OWL_CORE_LARGE_SPAN_H
 #define OWL_CORE_LARGE_SPAN_H
 
+#include "large.h"
 #include "memfd.h"
 #include "os.h"
 #include "pool.h"
@@ -16,11 +17,6 @@
 #define OWL_TABLE ((size_t)1 << OWL_TABLE_ORDER)
 
 _Static_assert(OWL_GRANULE << OWL_TABLE_ORDER == OWL_RANGE_ALIGNMENT, "a page table's granules");
-
-static inline size_t owl_granules_for(size_t bytes)
-{
-    return owl_round_up(bytes, OWL_GRANULE) >> OWL_GRANULE_SHIFT;
-}
 
 static inline void *owl_granule_at(const struct owl_span *s, size_t granules)
 {

@@ -66,9 +66,13 @@ static void wipe(char *start, size_t bytes, bool private)
 
 static void *take_large(size_t bytes, unsigned flags, bool *dirty)
 {
-    size_t granules = owl_granules_for(bytes);
+    size_t granules = owl_large_granules(bytes);
     bool zero = true;
     struct owl_span *s = NULL;
+    if (bytes <= OWL_STOCK_MAX && !(flags & (OWL_PAGES_TOP_DOWN | OWL_PAGES_ZERO)))
+        s = owl_cache_take_span(owl_cache_mine(), granules);
+    if (s != NULL)
+        return owl_large_begin_anew(s, bytes);
     if (bytes <= OWL_SPAN_MAX)
         s = flags & OWL_PAGES_TOP_DOWN ? owl_pool_take_high(granules, &zero)
                                        : owl_pool_take(OWL_PRIVATE, granules, 0, &zero);

@@ -2,8 +2,6 @@
 /* What the pool gives back to the system: by its bounds, the limit and decay, and on demand. */
 #include "pool_inside.h"
 
-#include <sys/single_threaded.h>
-
 #include "due.h"
 #include "option.h"
 #include "os.h"
@@ -71,17 +69,6 @@ bool owl_pool_wait_for_purge(void)
     return true;
 }
 
-/* Threads come and go, and take and give the same memory each time: what was in use lately may stay
- * dirty, if there is a scavenger to see when it is not wanted any more. */
-static bool was_used_lately(size_t dirty, size_t least)
-{
-    const size_t *most = owl_pool.lately;
-    size_t lately = most[0] > most[1] ? most[0] : most[1];
-    return dirty <= least * OWL_DIRTY_LATELY && dirty + owl_pool.used <= lately &&
-           !__libc_single_threaded &&
-           owl_option(OWL_OPTION_SCAVENGER) != OWL_SCAVENGER_INLINE;
-}
-
 /* What may still be purged for the softer bound: so much more each millisecond, up to a point. */
 static size_t purge_allowance(void)
 {
@@ -103,21 +90,29 @@ static size_t dirty_bound(void)
     return share > 0 && owl_pool.used / share > bound ? owl_pool.used / share : bound;
 }
 
+/* The same by the harder bound. */
+static size_t storm_bound(void)
+{
+    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
+    if (owl_option(OWL_OPTION_DIRTY_SHARE) == 0)
+        return bound;
+    bound *= OWL_DIRTY_STORM;
+    return owl_pool.used > bound ? owl_pool.used : bound;
+}
+
 /* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being
  * purged. Past the softer one it is purged only if that has not been done too often lately: to
  * purge what is soon wanted again costs page faults. */
 void owl_pool_bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
-    size_t least = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
     size_t soft = dirty_bound();
     if (dirty <= soft || owl_pool.holders > 0)
         return;
-    bool shares = owl_option(OWL_OPTION_DIRTY_SHARE) > 0;
-    size_t hard = shares && owl_pool.used > least ? owl_pool.used : least;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
     if (excess > purge_allowance()) {
-        if (dirty <= hard || was_used_lately(dirty, least))
+        size_t hard = storm_bound();
+        if (dirty <= hard)
             return;
         excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
     }
@@ -200,8 +195,6 @@ bool owl_pool_decay(void)
          idle -= purged)
         purged = purge_one(idle < OWL_DECAY_STEP ? idle : OWL_DECAY_STEP);
     owl_pool.low = owl_runs_granules(OWL_FREE_DIRTY);
-    owl_pool.lately[1] = owl_pool.lately[0];
-    owl_pool.lately[0] = owl_pool.used;
     bool left = owl_pool.low > 0 && purged > 0;
     owl_unlock(&owl_pool.lock);
     return left;

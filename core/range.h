@@ -36,6 +36,7 @@ enum owl_kind {
     OWL_KIND_NONE,  /* nothing, or inside a large block */
     OWL_KIND_SLAB,  /* every granule of a slab */
     OWL_KIND_LARGE, /* first granule of a large block */
+    OWL_KIND_STOCK, /* first granule of a free medium block in a thread's stock */
     OWL_KIND_STORE, /* first granule of memory of a file that blocks show elsewhere */
 };
 

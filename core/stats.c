@@ -40,8 +40,8 @@ void owl_stats_get(struct owl_stats *s)
     *s = (struct owl_stats){
         .small_blocks = less(t.slabs.blocks_out, t.cached.blocks),
         .small_bytes = less(t.slabs.bytes_out, t.cached.bytes),
-        .large_bytes = less(pool.used << OWL_GRANULE_SHIFT, slab_bytes),
-        .cached_bytes = t.cached.bytes,
+        .large_bytes = less(pool.used << OWL_GRANULE_SHIFT, slab_bytes + t.cached.stock_bytes),
+        .cached_bytes = t.cached.bytes + t.cached.stock_bytes,
         .remote_bytes = t.cached.remote_bytes,
         .slabs = t.slabs.slabs,
         .slab_bytes = slab_bytes,
@@ -65,13 +65,16 @@ void owl_stats(struct owl_stats *stats)
 
 static void class_rows(const struct totals *t, struct owl_stats_class rows[OWL_CLASSES])
 {
-    for (unsigned class = 0; class < OWL_CLASSES; class++)
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        size_t out = t->slabs.classes[class].blocks_out;
+        size_t blocks = less(out, t->cached.classes[class]);
         rows[class] = (struct owl_stats_class){
             .block_bytes = owl_classes[class].size,
             .slabs = t->slabs.classes[class].slabs,
-            .blocks = less(t->slabs.classes[class].blocks_out, t->cached.classes[class]),
-            .cached = t->cached.classes[class],
+            .blocks = blocks,
+            .cached = out - blocks,
         };
+    }
 }
 
 /* A walk by thread: who is told, and what no thread has, so far. */
@@ -89,7 +92,7 @@ static void tell(const struct by_thread *walk, unsigned long thread, const struc
         .slabs = t->slabs.slabs,
         .slab_bytes = t->slabs.granules << OWL_GRANULE_SHIFT,
         .out_bytes = t->slabs.bytes_out,
-        .cached_bytes = t->cached.bytes,
+        .cached_bytes = t->cached.bytes + t->cached.stock_bytes,
         .classes = rows,
         .class_count = OWL_CLASSES,
     };

@@ -45,6 +45,11 @@
 #define OWL_FIRST_BYTES ((size_t)2 << 10)
 #define OWL_FIRST_BLOCKS 15
 
+/* Medium blocks, up to so many bytes, that a thread keeps for itself: so many bytes of them. */
+#define OWL_STOCK_MAX ((size_t)1 << 20)
+#define OWL_STOCK_LENGTHS (OWL_STOCK_MAX >> OWL_GRANULE_SHIFT)
+#define OWL_STOCK_BYTES ((size_t)1 << 20)
+
 /* Blocks that wait to be handed to the threads that own them: so many owners at once, and for
  * each at most so many blocks and bytes. */
 #define OWL_REMOTE_OWNERS_SHIFT 3
@@ -143,13 +148,10 @@
 
 /* For that bound so many granules are purged in a second, and so many at once after a pause:
  * purging and using again takes some 25 us a granule, so this is 5 % of a processor. Past it,
- * free spans may keep as much as is in use. */
+ * free spans may keep as much as is in use, or so many times the option `dirty`. */
 #define OWL_PURGE_RATE 2000
-#define OWL_PURGE_MOST 3000
-
-/* Or, in a program that has threads, if there may be a scavenger, what was in use lately, up to so
- * many times the option `dirty`. */
-#define OWL_DIRTY_LATELY 3
+#define OWL_PURGE_MOST 500
+#define OWL_DIRTY_STORM 3
 
 /* Default of the option `decay_ms`: how long free memory may stay resident without any use. */
 #define OWL_DECAY_MS 1000
@@ -233,6 +235,7 @@ static_assert(OWL_FILL_BLOCKS <= OWL_MAGAZINE_BLOCKS &&
               "what fills a magazine fits it");
 static_assert(2 * OWL_FIRST_BLOCKS <= OWL_MAGAZINE_BLOCKS && OWL_FIRST_BYTES <= OWL_FILL_BYTES,
               "starts");
+static_assert(OWL_STOCK_BYTES % OWL_MAGAZINE_BYTES == 0, "stocks");
 static_assert(OWL_REMOTE_OWNERS_SHIFT >= 1 && OWL_REMOTE_OWNERS_SHIFT <= 8, "remote buffers");
 static_assert(OWL_REMOTE_BYTES <= UINT32_MAX - OWL_SMALL_MAX, "their bytes are counted in 32 bits");
 static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");

@@ -39,7 +39,7 @@ static size_t out_of(struct owl_owner *o)
     return c.blocks_out;
 }
 
-static size_t cached_by(const struct owl_cache *c)
+static size_t cached_by(struct owl_cache *c)
 {
     struct owl_cache_counts counts = {.blocks = 0};
     owl_cache_count(c, &counts);

@@ -16,7 +16,7 @@
 
 enum { CLASS = 10, BLOCKS = 600, SLEEPERS = 3, WORKERS = 4, SLOTS = 64, EXCHANGE = 64 };
 
-static size_t cached_by(const struct owl_cache *c)
+static size_t cached_by(struct owl_cache *c)
 {
     struct owl_cache_counts counts = {.blocks = 0};
     owl_cache_count(c, &counts);
@@ -138,7 +138,7 @@ static void free_more(struct sleeper *s)
 {
     size_t most = s->cache->magazines[CLASS].limit;
     check(most < BLOCKS);
-    const struct owl_cache *c = s->cache;
+    struct owl_cache *c = s->cache;
     struct owl_block **slots = c->magazines[CLASS].slots;
     check(owl_word_peek(&c->magazines[CLASS].base) == (uintptr_t)(slots + most - 1));
     owl_free(s->blocks[most]);

@@ -120,6 +120,7 @@ static void dirty_memory_goes_first(void)
         memset(blocks[i], 1, MIB);
         owl_free(blocks[i]);
     }
+    owl_cache_flush(owl_cache_mine());
     check(owl_pool_count().dirty == 32 * 16 && in_use() == 32 * MIB);
     void *p = opaque(owl_malloc(20 * MIB));
     check(p != NULL && in_use() == 52 * MIB && held() <= 64 * MIB && owl_pool_is_valid());
@@ -289,8 +290,10 @@ static void it_may_be_set_too_low(void)
     char *mapping = blocks[1];
     check(is_refused(opaque(owl_malloc(MIB))) && is_refused(opaque(owl_realloc(mapping, 2 * MIB))));
     free_all(MANY);
+    owl_cache_flush(owl_cache_mine());
     check((blocks[0] = opaque(owl_malloc(MIB))) != NULL && held() <= MIB);
     owl_free(blocks[0]);
+    owl_cache_flush(owl_cache_mine());
     set_limit(0);
     char *p = opaque(owl_malloc(2 * GIB));
     set_limit(MIB);

@@ -65,10 +65,13 @@ static void large_blocks_are_counted_in_granules(void)
     check(s.small_blocks == 0 && s.mapping_blocks == 0);
     owl_free(p);
     s = counts();
-    check(s.large_bytes == 1 << 20 && s.dirty_bytes == 2 * OWL_GRANULE);
+    check(s.large_bytes == 1 << 20 && s.cached_bytes == 2 * OWL_GRANULE && s.dirty_bytes == 0);
+    owl_cache_flush(owl_cache_mine());
+    s = counts();
+    check(s.large_bytes == 1 << 20 && s.cached_bytes == 0 && s.dirty_bytes == 2 * OWL_GRANULE);
     owl_free(q);
     s = counts();
-    check(s.large_bytes == 0 && s.live_bytes == 0);
+    check(s.large_bytes == 0 && s.live_bytes == 0 && s.cached_bytes == 1 << 20);
 }
 
 static void mappings_are_counted(void)
@@ -427,6 +430,10 @@ static void invalid_heaps_are_seen(void)
     check(owl_stats_heap_is_valid());
     struct owl_span *f = owl_span_of(large);
     owl_free(large);
+    f->granules++;
+    check(!owl_stats_heap_is_valid());
+    f->granules--;
+    owl_cache_flush(owl_cache_mine());
     f->run++;
     check(!owl_stats_heap_is_valid());
     f->run--;

@@ -13,14 +13,13 @@
  *       faults. More is given back to the system, down to seven eighths of this, when memory next
  *       becomes free. The bound is this or a share of the memory in use (dirty_share), whichever
  *       is larger. While memory comes and goes so fast that giving back would take more than some
- *       5 % of a processor, as much may stay as is in use, or, in a program that has threads, up to
- *       three times this if it was in use since the scavenger last looked.
+ *       5 % of a processor, as much may stay as is in use, or three times this.
  *   dirty_share  8          0 to 1048576
  *       The bytes in use divided by this are the share; 0: there is none, and `dirty` holds at any
  *       rate.
  *   magazine     524288     0 to 524288
  *       Bytes of free blocks of one size that a thread may keep for itself; but at least one block
- *       of each size. By the environment only.
+ *       of each size. Of blocks of 32 KiB to 1 MiB it keeps twice as much, of all together. By the environment only.
  *   backing      0          0, 1, 2: the words auto, private, memfd
  *       Where the pages of large blocks come from: private memory; or a file in memory (memfd), of
  *       which owl_dup and owl_export (owl/large.h) make no copies; auto: the file for blocks of

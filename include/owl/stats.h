@@ -8,8 +8,9 @@
  * number of slabs, and stops no thread for longer than it takes to walk the slabs of that one.
  *
  * A block of a slab is with a caller, free in a thread cache, or at home, free for its owner.
- * Blocks that a thread frees for another are gathered, and brought home 64 at a time or when they
- * come to 64 KiB; until then they are `remote`, and are counted as cached.
+ * Blocks that a thread frees for another are gathered, and left for it or brought home 64 at a time
+ * or when they come to 64 KiB; until they are its own again they are `remote`, and are counted as
+ * cached.
  */
 #ifndef OWL_STATS_H
 #define OWL_STATS_H
@@ -29,7 +30,7 @@ struct owl_stats {
     size_t large_bytes;    /* those in spans of their own */
     size_t mapping_blocks; /* those with a mapping of their own: how many */
     size_t mapping_bytes;  /* and their bytes */
-    size_t cached_bytes;   /* free small blocks in thread caches */
+    size_t cached_bytes;   /* free blocks in thread caches, small ones and medium ones */
     size_t remote_bytes;   /* of these, those on their way to another thread's slabs */
     size_t slabs;          /* slabs there are */
     size_t slab_bytes;     /* and their memory, whether in use or free */
