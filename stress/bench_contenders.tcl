@@ -13,6 +13,7 @@ namespace eval contenders {
         jemalloc {{libjemalloc.so.2 libjemalloc.so.1} libjemalloc2}
         mimalloc {{libmimalloc.so.3 libmimalloc.so.2 libmimalloc.so} libmimalloc2.0}
         tcmalloc {{libtcmalloc_minimal.so.4 libtcmalloc.so.4} libtcmalloc-minimal4}
+        tbbmalloc {libtbbmalloc_proxy.so.2 libtbbmalloc2}
     }
 
     # Prints the libraries in use, and fails without the Thread package.
