@@ -3,8 +3,8 @@
  * Workloads of threads that give blocks to one another, and that end.
  *
  * The ideas, not the code: P. Larson and M. Krishnan, Memory Allocation for Long-Running Server
- * Applications (1998); mstress from D. Leijen, B. Zorn and L. de Moura, Mimalloc: Free List Sharding
- * in Action (2019); rptest from M. Jansson's benchmark of rpmalloc.
+ * Applications (1998); mstress from D. Leijen, B. Zorn and L. de Moura, Mimalloc: Free List
+ * Sharding in Action (2019); rptest from M. Jansson's benchmark of rpmalloc.
  */
 #include <semaphore.h>
 #include <sys/mman.h>
@@ -132,8 +132,8 @@ static struct crossing *stress_new(struct bench_thread *t)
 }
 
 /*
- * Replace blocks at random places of a table, and swap some with all other threads. What comes in by
- * a swap is never NULL, and its size decides nothing: so the calls do not depend on time.
+ * Replace blocks at random places of a table, and swap some with all other threads. What comes in
+ * by a swap is never NULL, and its size decides nothing: so the calls do not depend on time.
  */
 static void stress_life(struct bench_thread *t)
 {
@@ -186,8 +186,8 @@ struct mailbox {
 };
 
 /*
- * In each loop some blocks of random sizes replace older ones, and a list of fresh blocks is left in
- * a mailbox; who finds one there frees it.
+ * In each loop some blocks of random sizes replace older ones, and a list of fresh blocks is left
+ * in a mailbox; who finds one there frees it.
  */
 static void rp_life(struct bench_thread *t)
 {

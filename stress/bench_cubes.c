@@ -8,7 +8,7 @@
 
 enum { VARIABLES = 24, CUBES = 40, LITERALS = 4 };
 
-/* A product: the variables of `plain` and the negated ones of `negated`. Both empty: always true. */
+/* A product: the variables in `plain`, and those in `negated` negated. Both empty: always true. */
 struct cube {
     struct cube *next;
     uint32_t plain;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Medium and large blocks, and fragmentation. Large blocks in a server are an idea of the authors of
- * mimalloc's benchmarks, freeing most and taking other sizes is from B. Powers et al., Mesh (2019).
+ * Medium and large blocks, and fragmentation. Large blocks in a server are an idea of the authors
+ * of mimalloc's benchmarks, freeing most and taking other sizes is from B. Powers et al., Mesh
+ * (2019).
  */
 #include <string.h>
 
@@ -87,28 +88,31 @@ uint64_t bench_medium_full(struct bench *b)
 
 /*
  * About 150 MB in small blocks; nine in ten, at random, are freed; then as many bytes are taken in
- * sizes from 256 to 2,047. What is resident then is what is noted.
+ * sizes from 256 to 2,047. What is resident then is what is noted. The first sizes are below 256,
+ * so that a block's mark is its size.
  */
 uint64_t bench_fragmentation(struct bench *b)
 {
     uint64_t count = bench_count(b, FRAGMENT_FIRST);
-    struct bench_block *first = bench_map(count * sizeof(first[0]));
-    struct bench_block *second = bench_map((count + 1) * sizeof(second[0]));
+    uint64_t room = count / 8 + 1;
+    unsigned char **first = bench_map(count * sizeof(first[0]));
+    struct bench_block *second = bench_map(room * sizeof(second[0]));
     uint64_t random = bench_seed(b, 0);
     uint64_t sum = 0;
     uint64_t freed = 0;
     uint64_t taken = 0;
 
     for (uint64_t i = 0; i < count; i++) {
-        bench_fill(&first[i], FRAGMENT_LEAST + bench_below(&random, FRAGMENT_SPAN));
-        sum += first[i].size;
+        first[i] = bench_new(FRAGMENT_LEAST + bench_below(&random, FRAGMENT_SPAN));
+        sum += first[i][0];
     }
     for (uint64_t i = 0; i < count; i++)
         if (bench_below(&random, 10) != 0) {
-            freed += first[i].size;
-            bench_empty(&first[i]);
+            freed += first[i][0];
+            bench_end(first[i], first[i][0]);
+            first[i] = NULL;
         }
-    while (taken < count && freed > 0) {
+    while (taken < room && freed > 0) {
         size_t size = 256 + bench_below(&random, 1792);
 
         bench_fill(&second[taken++], size);
@@ -117,7 +121,9 @@ uint64_t bench_fragmentation(struct bench *b)
         freed -= freed < size ? freed : size;
     }
     bench_kept(b);
-    bench_empty_all(first, count);
+    for (uint64_t i = 0; i < count; i++)
+        if (first[i] != NULL)
+            bench_end(first[i], first[i][0]);
     bench_empty_all(second, taken);
     return sum;
 }

@@ -236,7 +236,8 @@ proc results::print_behind {channel works names} {
         foreach work $works {
             set ratio [ratio $work $base $names $figure]
             if {$ratio ne "" && $ratio > 1.0} {
-                lappend behind [list $ratio $work [lindex [best_other $work $base $names $figure] 1]]
+                lassign [best_other $work $base $names $figure] value other
+                lappend behind [list $ratio $work $other]
             }
         }
         puts $channel "\n$base behind another: [regsub {,.*} $title {}], [llength $behind] of\

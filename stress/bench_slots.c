@@ -228,7 +228,8 @@ static void grow(struct bench_block *b, size_t size)
     p = realloc(b->p, size);
     if (p == NULL)
         bench_fail("realloc to %zu bytes returned NULL", size);
-    if (b->p != NULL && (p[0] != (unsigned char)b->size || p[b->size - 1] != (unsigned char)b->size))
+    if (b->p != NULL
+        && (p[0] != (unsigned char)b->size || p[b->size - 1] != (unsigned char)b->size))
         bench_fail("realloc to %zu bytes lost the contents", size);
     bench_mark(p, size);
     b->p = p;
@@ -236,8 +237,8 @@ static void grow(struct bench_block *b, size_t size)
 }
 
 /*
- * Even slots are strings that get 1 to 64 bytes more at a time, to just what they need. Odd ones are
- * vectors that double. At its largest each is freed; one vector in sixteen may become large.
+ * Even slots are strings that get 1 to 64 bytes more at a time, to just what they need. Odd ones
+ * are vectors that double. At its largest each is freed; one vector in sixteen may become large.
  */
 static void realloc_life(struct bench_thread *t)
 {

@@ -21,9 +21,11 @@ proc trial::begin {program root} {
         options::fail $program "there is no $worker: build first, or say --root"
     }
     set directory [exec mktemp -d -t owl-bench.XXXXXX]
+    # Wrong usage is found out here and there, and ends the program there.
+    trace add execution exit enter trial::end
 }
 
-proc trial::end {} {
+proc trial::end {args} {
     variable directory
     file delete -force $directory
 }
@@ -173,26 +175,28 @@ proc trial::attempt {library} {
 # --- programs ----------------------------------------------------------------------
 
 # Why a program does not get its memory from LIBRARY, or "". The dynamic linker tells where it has
-# found malloc, in all processes of the command.
+# found malloc for whom, in all processes of the command; the library itself may know another one.
 proc trial::bound {library command} {
     variable directory
     set log $directory/bindings
     set figures [run $library 60 [list env LD_DEBUG=bindings LD_DEBUG_OUTPUT=$log {*}$command]]
     set owners {}
     foreach file [glob -nocomplain $log.*] {
-        foreach line [regexp -all -inline -line {binding file .* normal symbol `(?:malloc|realloc)'} \
+        foreach {line user owner} [regexp -all -inline -line \
+                {binding file (\S+) \S+ to (\S+) \S+ normal symbol `(?:malloc|realloc)'} \
                 [read_file $file]] {
-            regexp { to (\S+) } $line all owner
-            dict set owners $owner 1
+            dict set owners $owner $user 1
         }
         file delete $file
     }
     if {[dict get $figures end] ne "good"} {
         return "a trial ended with [complaint $figures]"
     }
-    foreach owner [dict keys $owners] {
-        if {![same $library $owner]} {
-            return "malloc is that of $owner"
+    dict for {owner users} $owners {
+        foreach user [dict keys $users] {
+            if {![same $library $owner] && ![same $library $user]} {
+                return "malloc is that of $owner"
+            }
         }
     }
     return [expr {[dict size $owners] > 0 ? "" : "it calls no malloc"}]

@@ -59,7 +59,8 @@ uint64_t bench_alloc_uniform(struct bench *b), bench_alloc_skewed(struct bench *
          bench_sh6(struct bench *b), bench_sh8(struct bench *b),
          bench_glibc_simple(struct bench *b), bench_glibc_thread(struct bench *b),
          bench_realloc(struct bench *b);
-uint64_t bench_larson(struct bench *b), bench_mstress(struct bench *b), bench_rptest(struct bench *b);
+uint64_t bench_larson(struct bench *b), bench_mstress(struct bench *b),
+         bench_rptest(struct bench *b);
 uint64_t bench_xmalloc_pairs(struct bench *b), bench_xmalloc_funnel(struct bench *b);
 uint64_t bench_cache_scratch(struct bench *b), bench_cache_thrash(struct bench *b),
          bench_thread_churn(struct bench *b);
