@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A program that lives on tiny blocks for short times, as cfrac does: a number of eleven digits is
- * A program that lives on tiny blocks for short times, as cfrac does: a number of eleven digits is
- * factored by Fermat's method, by additions and subtractions alone. Each number is a linked list of
+ * factored by Fermat's method, by additions and subtractions alone. Each number is a linked list
+ * of digits, each a block of its own, the lowest first, none at the top 0; zero is the empty list.
  */
 #include "bench_work.h"
 

@@ -5,6 +5,8 @@
 namespace eval results {
     # By work, then by contender: a list of dicts, one a round. Runs that failed are not in it.
     variable runs {}
+    # By work, then by contender: whether a run has failed.
+    variable failed {}
     # A dict for each run, in the order of time, for the CSV.
     variable log {}
     # What went wrong, and what casts doubt on the figures.
@@ -24,6 +26,7 @@ namespace eval results {
 
 proc results::add {work contender round outcome run} {
     variable runs
+    variable failed
     variable log
     variable failures
     lappend log [dict merge [dict create work $work contender $contender round $round \
@@ -33,6 +36,7 @@ proc results::add {work contender round outcome run} {
             dict lappend of $contender $run
         }
     } else {
+        dict set failed $work $contender 1
         lappend failures "$work: $contender, round $round: $outcome"
     }
 }
@@ -125,15 +129,12 @@ proc results::values {work name figure} {
 
 # The median, or "" for a contender that has failed in any round.
 proc results::median {work name figure} {
-    variable log
-    foreach run $log {
-        if {[dict get $run work] eq $work && [dict get $run contender] eq $name
-                && [dict get $run outcome] ne "good"} {
-            return ""
-        }
-    }
+    variable failed
     set list [values $work $name $figure]
-    return [expr {[llength $list] == 0 ? "" : [report::median $list]}]
+    if {[llength $list] == 0 || [dict exists $failed $work $name]} {
+        return ""
+    }
+    return [report::median $list]
 }
 
 # {value name} of the best contender but NAME; empty if there is none.

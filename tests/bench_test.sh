@@ -21,7 +21,7 @@ case $root in
     *) root=$(pwd)/$root ;;
 esac
 worker=$root/lib/owl/owl-bench-work
-[ -x "$worker" ] || skip_all "there is no $worker"
+[ -r "$root/lib/libowl.so" ] || skip_all "there is no $root/lib/libowl.so"
 command -v tclsh8.6 >/dev/null 2>&1 || skip_all 'there is no tclsh8.6'
 cd "${tap_dir:?}" || exit 1
 TMPDIR=$tap_dir
@@ -83,8 +83,8 @@ same_calls() {
 # Those that remain: calls without chance, and those that only count.
 seed_counts() {
     chosen=alloc-skewed,larson,mstress,rptest,cubes,tree
-    small --contenders system --workloads $chosen --seed 2 --csv other.csv &&
-        small --contenders system --workloads $chosen --csv again.csv || return 1
+    small --contenders system --workloads "$chosen" --seed 2 --csv other.csv &&
+        small --contenders system --workloads "$chosen" --csv again.csv || return 1
     sums again.csv >again.sums
     grep -xF -f again.sums all.sums | diff again.sums - || return 1
     sums other.csv >other.sums
