@@ -7,8 +7,10 @@ namespace eval results {
     variable runs {}
     # By work, then by contender: whether a run has failed.
     variable failed {}
-    # A dict for each run, in the order of time, for the CSV.
-    variable log {}
+    # Where each run is written when it is done; "" for nowhere.
+    variable csv ""
+    variable fields {work contender round outcome wall_us cpu_us user_us system_us peak_rss_bytes
+        kept_rss_bytes faults switches result}
     # What went wrong, and what casts doubt on the figures.
     variable failures {}
     variable doubts {}
@@ -24,13 +26,33 @@ namespace eval results {
 
 # --- gathering -------------------------------------------------------------------------
 
+proc results::open_csv {program file} {
+    variable csv
+    variable fields
+    if {[catch {open $file w} csv]} {
+        options::fail $program $csv
+    }
+    puts $csv [join $fields ,]
+}
+
+proc results::write_csv {run} {
+    variable csv
+    variable fields
+    puts $csv [join [lmap field $fields {
+        string map {, ; \n { }} [expr {[dict exists $run $field] ? [dict get $run $field] : ""}]
+    }] ,]
+    flush $csv
+}
+
 proc results::add {work contender round outcome run} {
     variable runs
     variable failed
-    variable log
+    variable csv
     variable failures
-    lappend log [dict merge [dict create work $work contender $contender round $round \
-        outcome $outcome] $run]
+    if {$csv ne ""} {
+        write_csv [dict merge [dict create work $work contender $contender round $round \
+            outcome $outcome] $run]
+    }
     if {$outcome eq "good"} {
         dict update runs $work of {
             dict lappend of $contender $run
@@ -270,26 +292,7 @@ proc results::print {channel works names} {
     flush $channel
 }
 
-# --- files -----------------------------------------------------------------------------
-
-proc results::write_csv {program file} {
-    variable log
-    set fields {work contender round outcome wall_us cpu_us user_us system_us peak_rss_bytes
-        kept_rss_bytes faults switches result}
-    set lines [list [join $fields ,]]
-    foreach run $log {
-        lappend lines [join [lmap field $fields {
-            string map {, ; \n { }} [expr {[dict exists $run $field] ? [dict get $run $field] : ""}]
-        }] ,]
-    }
-    if {[catch {
-        set channel [open $file w]
-        puts $channel [join $lines \n]
-        close $channel
-    } message]} {
-        options::fail $program $message
-    }
-}
+# --- JSON ------------------------------------------------------------------------------
 
 proc results::json_contender {work name names} {
     variable figures
