@@ -120,7 +120,7 @@ proc programs::run_redis {library seconds scale} {
     set begun [clock microseconds]
     set failed [catch {
         exec timeout $seconds redis-benchmark -s $socket -q -c 16 -P 16 -r 50000 -d 200 \
-            -n [times $scale 150000] -t set,get,incr,lpush,rpop,sadd,hset,zadd,mset
+            -n [times $scale 60000] -t set,get,incr,lpush,rpop,sadd,hset,zadd,mset
     } text]
     set elapsed [expr {[clock microseconds] - $begun}]
     catch {ask shutdown nosave}
