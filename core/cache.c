@@ -242,6 +242,8 @@ static size_t make_room(struct owl_cache *c, unsigned class, struct owl_block *b
     bool room = count < c->magazines[class].limit;
     if (!room) {
         half = (count + 1) / 2;
+        if (half > OWL_MAGAZINE_PART)
+            half = OWL_MAGAZINE_PART;
         memcpy(older, blocks, half * sizeof *blocks);
         memmove(blocks, blocks + half, (count - half) * sizeof *blocks);
         owl_word_hand(&c->top[class], (uintptr_t)(blocks + count - half));
@@ -258,7 +260,7 @@ static size_t make_room(struct owl_cache *c, unsigned class, struct owl_block *b
  * allocates. */
 void owl_cache_push_full(struct owl_cache *c, struct owl_block *b)
 {
-    struct owl_block *older[OWL_MAGAZINE_BLOCKS / 2 + 2];
+    struct owl_block *older[OWL_MAGAZINE_PART + 1];
     owl_cache_enter(c);
     size_t n = make_room(c, owl_span_of(b)->class, b, older);
     owl_assert(owl_cache_is_valid(c));
@@ -305,9 +307,23 @@ void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct 
     owl_slab_give(home, n);
 }
 
+/* Takes blocks out of a magazine, at most OWL_MAGAZINE_PART. Their number. */
+static size_t take_newest(struct owl_cache *c, unsigned class, struct owl_block **blocks)
+{
+    owl_cache_enter(c);
+    size_t n = count_of(c, class);
+    if (n > OWL_MAGAZINE_PART)
+        n = OWL_MAGAZINE_PART;
+    struct owl_block **top = (struct owl_block **)owl_word_peek(&c->top[class]) - n;
+    memcpy(blocks, top, n * sizeof *blocks);
+    owl_word_hand(&c->top[class], (uintptr_t)top);
+    owl_cache_leave(c);
+    return n;
+}
+
 void owl_cache_flush(struct owl_cache *c)
 {
-    struct owl_block *home[OWL_MAGAZINE_BLOCKS];
+    struct owl_block *home[OWL_MAGAZINE_PART];
     owl_inbox_flush(&c->inbox);
     owl_cache_enter(c);
     struct owl_span *all = owl_stock_empty(&c->stock);
@@ -319,15 +335,9 @@ void owl_cache_flush(struct owl_cache *c)
         owl_cache_leave(c);
         owl_slab_give(home, n);
     }
-    for (unsigned class = 0; class < OWL_CLASSES; class++) {
-        owl_cache_enter(c);
-        struct owl_block **blocks = settle(c, class);
-        size_t n = count_of(c, class);
-        memcpy(home, blocks, n * sizeof *blocks);
-        owl_word_hand(&c->top[class], (uintptr_t)blocks);
-        owl_cache_leave(c);
-        owl_slab_give(home, n);
-    }
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        for (size_t n; (n = take_newest(c, class, home)) > 0;)
+            owl_slab_give(home, n);
 }
 
 void *owl_cache_take_uncached(unsigned class)

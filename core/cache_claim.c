@@ -64,8 +64,8 @@ static enum claim claim(struct owl_cache *c)
     return passed ? BUSY : NEVER;
 }
 
-/* All blocks of a magazine but the newest, if there is room for them. False: there is none. The
- * acquire of the top pairs with owl_word_hand in the fast paths. */
+/* All blocks of a magazine but the newest, as far as there is room for them. False: there are more.
+ * The acquire of the top pairs with owl_word_hand in the fast paths. */
 static bool take_magazine(struct owl_cache *c, unsigned class, struct taken *t)
 {
     struct owl_magazine *m = &c->magazines[class];
@@ -74,13 +74,12 @@ static bool take_magazine(struct owl_cache *c, unsigned class, struct taken *t)
     size_t count = (size_t)(top - base) - 1;
     if (count <= 1)
         return true;
-    if (count - 1 > MOST - t->count)
-        return false;
-    for (struct owl_block **b = base + 1; b < top - 1; b++)
-        t->blocks[t->count++] = *b;
-    top[-2] = NULL;
-    owl_word_poke(&m->base, (uintptr_t)(top - 2));
-    return true;
+    size_t n = count - 1 < MOST - t->count ? count - 1 : MOST - t->count;
+    for (size_t i = 1; i <= n; i++)
+        t->blocks[t->count++] = base[i];
+    base[n] = NULL;
+    owl_word_poke(&m->base, (uintptr_t)(base + n));
+    return n == count - 1;
 }
 
 /* False: there is more. */

@@ -33,13 +33,17 @@
 #define OWL_SLAB_MAX_BLOCKS 4096
 
 /* The thread cache. A class keeps a magazine of at most so many bytes (the option `magazine` may
- * ask for fewer) and blocks, in an array of at least and at most so many slots; it begins with a
- * small one. An empty one is filled with fewer: a block that no caller has asked for yet would
+ * ask for fewer) in so many blocks, or, of small ones, in more that come to so many bytes; in an
+ * array of at least and at most so many slots. It begins with a small one, and halves go home in
+ * parts of so many blocks. An empty one is filled with fewer: a block that no caller has asked for yet would
  * only make memory resident, whereas one that was freed is resident already. */
 #define OWL_MAGAZINE_BYTES ((size_t)512 << 10)
 #define OWL_MAGAZINE_MIN_SHIFT 3
-#define OWL_MAGAZINE_SHIFT 8
+#define OWL_MAGAZINE_SHIFT 11
 #define OWL_MAGAZINE_BLOCKS ((1 << OWL_MAGAZINE_SHIFT) - 1)
+#define OWL_MAGAZINE_FEW 255
+#define OWL_MAGAZINE_FEW_BYTES ((size_t)128 << 10)
+#define OWL_MAGAZINE_PART 128
 #define OWL_FILL_BYTES ((size_t)8 << 10)
 #define OWL_FILL_BLOCKS 64
 #define OWL_FIRST_BYTES ((size_t)2 << 10)
@@ -227,7 +231,7 @@ static_assert(OWL_SLAB_MAX_BLOCKS >= OWL_GRANULE >> OWL_QUANTUM_SHIFT,
               "a granule of the smallest blocks has its bits");
 static_assert(OWL_SLAB_MAX_BLOCKS % 64 == 0, "free bits come in words");
 static_assert(OWL_MAGAZINE_SHIFT >= OWL_MAGAZINE_MIN_SHIFT && OWL_MAGAZINE_SHIFT <= 12,
-              "magazines, half of which lies on the stack for a moment");
+              "magazines");
 static_assert((sizeof(void *) << OWL_MAGAZINE_MIN_SHIFT) % OWL_CACHE_LINE == 0,
               "slots are whole cache lines: caches are carved from the same memory");
 static_assert(OWL_FILL_BLOCKS <= OWL_MAGAZINE_BLOCKS &&

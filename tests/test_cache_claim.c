@@ -14,7 +14,7 @@
 #include "pool.h"
 #include "stats.h"
 
-enum { CLASS = 10, BLOCKS = 600, SLEEPERS = 3, WORKERS = 4, SLOTS = 64, EXCHANGE = 64 };
+enum { CLASS = 10, BLOCKS = 2100, SLEEPERS = 3, WORKERS = 4, SLOTS = 64, EXCHANGE = 64 };
 
 static size_t cached_by(struct owl_cache *c)
 {
@@ -158,6 +158,29 @@ static void a_magazine_without_bottom_fills_up_again(void)
     owl_cache_flush_others();
     check(cached_by(s->cache) == 1 && owl_cache_is_valid(s->cache));
     tell(s, free_more);
+    end_sleeper(s);
+    check(owl_stats_heap_is_valid());
+}
+
+static void take_and_free_small(struct sleeper *s)
+{
+    s->cache = owl_cache_get();
+    for (int i = 0; i < BLOCKS; i++)
+        check((s->blocks[i] = owl_malloc(16)) != NULL);
+    for (int i = 0; i < BLOCKS; i++)
+        owl_free(s->blocks[i]);
+}
+
+/* More blocks than are taken under one claim. */
+static void a_long_magazine_is_taken_in_parts(void)
+{
+    struct sleeper *s = start_sleeper();
+    do
+        tell(s, take_and_free_small);
+    while (cached_by(s->cache) <= 1025);
+    owl_cache_flush_others();
+    check(cached_by(s->cache) == 1 && owl_cache_is_valid(s->cache));
+    tell(s, take_and_free_small);
     end_sleeper(s);
     check(owl_stats_heap_is_valid());
 }
@@ -471,6 +494,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         child_test(all_but_the_newest_go_home),
         child_test(a_magazine_without_bottom_fills_up_again),
+        child_test(a_long_magazine_is_taken_in_parts),
         child_test(blocks_of_others_go_home),
         child_test(who_is_busy_is_left_alone),
         child_test(without_a_barrier_nothing_is_taken),

@@ -101,6 +101,13 @@ static bool is_next_limit(unsigned limit, unsigned before, unsigned most)
            (limit == 2 * before && limit < most);
 }
 
+/* What leaves a full one: the older half, or a part of it. */
+static unsigned leaving(unsigned limit)
+{
+    unsigned half = (limit + 1) / 2;
+    return half < OWL_MAGAZINE_PART ? half : OWL_MAGAZINE_PART;
+}
+
 /* Frees blocks one by one into the empty magazine, beside a model of what it then holds: all from
  * number `oldest` on. */
 static void free_beside_model(void **blocks, size_t n, unsigned class)
@@ -111,8 +118,8 @@ static void free_beside_model(void **blocks, size_t n, unsigned class)
         unsigned limit = magazine(class)->limit, shift = magazine(class)->shift;
         struct owl_block **slots = slots_of(class);
         bool full = i - oldest == limit;
-        oldest += full ? (limit + 1) / 2 : 0;
-        out -= full ? (limit + 1) / 2 : 0;
+        oldest += full ? leaving(limit) : 0;
+        out -= full ? leaving(limit) : 0;
         owl_free(blocks[i]);
         check(full ? is_next_limit(magazine(class)->limit, limit, owl_classes[class].magazine)
                    : magazine(class)->limit == limit);
