@@ -21,6 +21,8 @@ static void note_peak(void)
 static void note_use(size_t granules)
 {
     owl_pool.used += granules;
+    if (owl_pool.used > owl_pool.lately[0])
+        owl_pool.lately[0] = owl_pool.used;
     owl_pool_note_dirty();
     note_peak();
 }

@@ -17,6 +17,8 @@ struct owl_pool {
     size_t charged;   /* bytes outside of the pool that count for the limit */
     size_t moved;     /* bytes that count twice while their pages move */
     size_t peak;      /* bytes: the most that used and mapped came to */
+    size_t lately[2]; /* granules: the most in use at once in this second, and the one before */
+    uint64_t lately_at;  /* when this one began: milliseconds */
     size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
     size_t allowed;   /* granules: what may be purged for the softer bound */
     uint64_t allowed_at; /* when that was written down: milliseconds */

@@ -18,10 +18,10 @@ void owl_pool_note_dirty(void)
 /* Purges at most so many granules of one run. The lock is let go meanwhile: to give back a large
  * run takes the system as long as thousands of other calls. The granules purged; 0: nothing is
  * dirty, or the system refuses. */
-static size_t purge_one(size_t most)
+static size_t purge_one(size_t most, enum owl_runs_which which)
 {
     size_t granules;
-    struct owl_span *s = owl_runs_cut_dirty(most, &granules);
+    struct owl_span *s = owl_runs_cut_dirty(most, which, &granules);
     if (s == NULL)
         return 0;
     size_t index = owl_span_index(s);
@@ -42,16 +42,21 @@ static size_t purge_one(size_t most)
 
 /* The granules purged by this call. It gives way after one run to who waits until nothing is being
  * purged: what other threads free meanwhile could keep it busy for ever. */
-size_t owl_pool_purge_down_to(size_t granules)
+static size_t purge_down_to(size_t granules, enum owl_runs_which which)
 {
     size_t all = 0;
     size_t one = 1;
     while (one > 0 && owl_runs_granules(OWL_FREE_DIRTY) > granules &&
            (all == 0 || owl_pool.holders == 0)) {
-        one = purge_one(owl_runs_granules(OWL_FREE_DIRTY) - granules);
+        one = purge_one(owl_runs_granules(OWL_FREE_DIRTY) - granules, which);
         all += one;
     }
     return all;
+}
+
+size_t owl_pool_purge_down_to(size_t granules)
+{
+    return purge_down_to(granules, OWL_RUNS_LARGEST);
 }
 
 /* Until a purge by another thread ends. False: there is none. The number is read under the lock, so
@@ -90,14 +95,32 @@ static size_t dirty_bound(void)
     return share > 0 && owl_pool.used / share > bound ? owl_pool.used / share : bound;
 }
 
-/* The same by the harder bound. */
+/* The most granules that were in use at once lately. */
+static size_t most_used(void)
+{
+    size_t *most = owl_pool.lately;
+    uint64_t now = owl_os.milliseconds();
+    if (now - owl_pool.lately_at >= OWL_LATELY_MS) {
+        most[1] = most[0];
+        most[0] = owl_pool.used;
+        owl_pool.lately_at = now;
+    }
+    return most[0] > most[1] ? most[0] : most[1];
+}
+
+/* The granules that may be dirty, by the harder bound: with those in use, somewhat more than was in
+ * use lately. What is in use at the moment may be little; but where nobody looks after it, what is
+ * dirty stays. */
 static size_t storm_bound(void)
 {
-    size_t bound = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
+    size_t least = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
     if (owl_option(OWL_OPTION_DIRTY_SHARE) == 0)
-        return bound;
-    bound *= OWL_DIRTY_STORM;
-    return owl_pool.used > bound ? owl_pool.used : bound;
+        return least;
+    size_t lately = most_used();
+    size_t bound = owl_option(OWL_OPTION_SCAVENGER) == OWL_SCAVENGER_INLINE
+                       ? owl_pool.used
+                       : lately + lately / OWL_STORM_SHARE - owl_pool.used;
+    return bound > least * OWL_DIRTY_STORM ? bound : least * OWL_DIRTY_STORM;
 }
 
 /* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being
@@ -109,14 +132,16 @@ void owl_pool_bound_dirty(void)
     size_t soft = dirty_bound();
     if (dirty <= soft || owl_pool.holders > 0)
         return;
+    enum owl_runs_which which = OWL_RUNS_LARGEST;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
     if (excess > purge_allowance()) {
         size_t hard = storm_bound();
         if (dirty <= hard)
             return;
         excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
+        which = OWL_RUNS_SMALL;
     }
-    size_t purged = owl_pool_purge_down_to(dirty - excess);
+    size_t purged = purge_down_to(dirty - excess, which);
     owl_pool.allowed -= purged < owl_pool.allowed ? purged : owl_pool.allowed;
 }
 
@@ -193,7 +218,7 @@ bool owl_pool_decay(void)
     size_t purged = 1;
     for (size_t idle = owl_pool.low; idle > 0 && purged > 0 && owl_pool.holders == 0;
          idle -= purged)
-        purged = purge_one(idle < OWL_DECAY_STEP ? idle : OWL_DECAY_STEP);
+        purged = purge_one(idle < OWL_DECAY_STEP ? idle : OWL_DECAY_STEP, OWL_RUNS_LARGEST);
     owl_pool.low = owl_runs_granules(OWL_FREE_DIRTY);
     bool left = owl_pool.low > 0 && purged > 0;
     owl_unlock(&owl_pool.lock);

@@ -331,9 +331,18 @@ bool owl_runs_are_all(void)
     return marked == tags;
 }
 
-struct owl_span *owl_runs_cut_dirty(size_t most, size_t *granules)
+/* A dirty run that is small, but worth a system call. NULL: there is none. */
+static struct owl_span *find_small(size_t most)
 {
-    struct owl_span *run = owl_runs_largest(OWL_PRIVATE, OWL_FREE_DIRTY);
+    size_t least = most / OWL_STORM_RUNS;
+    return owl_runs_find(OWL_PRIVATE, OWL_FREE_DIRTY, least > 0 ? least : 1, 0, OWL_RUN_LOOK);
+}
+
+struct owl_span *owl_runs_cut_dirty(size_t most, enum owl_runs_which which, size_t *granules)
+{
+    struct owl_span *run = which == OWL_RUNS_SMALL ? find_small(most) : NULL;
+    if (run == NULL)
+        run = owl_runs_largest(OWL_PRIVATE, OWL_FREE_DIRTY);
     struct owl_span *other = owl_runs_largest(OWL_MEMFD, OWL_FREE_DIRTY);
     if (run == NULL || (other != NULL && other->run > run->run))
         run = other;

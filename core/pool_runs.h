@@ -71,10 +71,14 @@ struct owl_span *owl_runs_largest(enum owl_backing backing, enum owl_free state)
 void owl_runs_each(enum owl_backing backing, enum owl_free state, size_t granules,
                    void (*visit)(const struct owl_span *run));
 
-/* Takes at most so many granules of the oldest of the largest dirty runs out of the index, on the
- * side where they join a clean run, and else at the end: the beginning is what is handed out next.
- * NULL: nothing is dirty. */
-struct owl_span *owl_runs_cut_dirty(size_t most, size_t *granules);
+/* Which dirty run is given back: the oldest of the largest, so that there are few calls; or a small
+ * one, but of a share of what is to be given back, as large ones will be wanted. */
+enum owl_runs_which { OWL_RUNS_LARGEST, OWL_RUNS_SMALL };
+
+/* Takes at most so many granules of a dirty run out of the index, on the side where they join a
+ * clean run, and else at the end: the beginning is what is handed out next. NULL: nothing is
+ * dirty. */
+struct owl_span *owl_runs_cut_dirty(size_t most, enum owl_runs_which which, size_t *granules);
 
 /* The last run of a private range, if it has so many granules, else the highest of some of the
  * largest runs. NULL: there is none. */

@@ -152,10 +152,18 @@
 
 /* For that bound so many granules are purged in a second, and so many at once after a pause:
  * purging and using again takes some 25 us a granule, so this is 5 % of a processor. Past it,
- * free spans may keep as much as is in use, or so many times the option `dirty`. */
+ * there may be more: so many times the option `dirty`, or as much as makes, with what is in use,
+ * what was in use at once lately and a share of that. */
 #define OWL_PURGE_RATE 2000
 #define OWL_PURGE_MOST 500
 #define OWL_DIRTY_STORM 3
+#define OWL_STORM_SHARE 2
+
+/* Lately is in the last one to two spans of so many milliseconds. */
+#define OWL_LATELY_MS 1000
+
+/* Past that, small runs are purged, of which so many come to what is too much. */
+#define OWL_STORM_RUNS 64
 
 /* Default of the option `decay_ms`: how long free memory may stay resident without any use. */
 #define OWL_DECAY_MS 1000

@@ -7,7 +7,8 @@
 
 #include "child.h"
 #include "faults.h"
-#include "pool.h"
+#include "option.h"
+#include "pool_inside.h"
 #include "pool_stamp.h"
 
 static void set_up(void)
@@ -262,6 +263,7 @@ static void refused_purges_leave_spans_dirty(void)
 {
     bool zero;
     set_up();
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
     struct owl_span *s = owl_pool_take(OWL_PRIVATE, 2000, 0, &zero);
     fault_always(FAULT_PURGE);
     owl_pool_give(s, 2000);
@@ -451,6 +453,7 @@ static unsigned long purges_of_use(void)
 static void little_stays_in_a_storm(void)
 {
     set_up();
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
     now = 0;
     owl_os.milliseconds = stopped_clock;
     check(purges_of_use() == 0 && purges_of_use() == 0);
@@ -460,6 +463,31 @@ static void little_stays_in_a_storm(void)
     check(owl_option_set("dirty", OWL_DIRTY_MIN) == 0 && purges_of_use() == 0);
     check(owl_option_set("dirty_share", 0) == 0);
     check(purges_of_use() > 0 && owl_pool_count().dirty << OWL_GRANULE_SHIFT <= OWL_DIRTY_MIN);
+}
+
+/* And if there may be a scavenger, with what is in use as much as was in use lately, and half of
+ * that; not what was in use before. */
+static void what_was_used_lately_stays(void)
+{
+    bool zero;
+    set_up();
+    now = 0;
+    owl_os.milliseconds = stopped_clock;
+    check(owl_option_set("dirty", 1 << 20) == 0);
+    check(purges_of_use() == 0 && purges_of_use() == 0);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 12 << 20 >> OWL_GRANULE_SHIFT, 8, &zero);
+    check(purges_of_use() == 0);
+    owl_pool_give(s, s->granules);
+    check(owl_pool_count().dirty << OWL_GRANULE_SHIFT == 24 << 20);
+    s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
+    for (int i = 0; i < 2; i++) { /* each after a longer time */
+        now += OWL_LATELY_MS;
+        owl_pool.allowed = 0;
+        owl_pool.allowed_at = now;
+        owl_pool_give(s, 1);
+        s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
+    }
+    check(owl_pool_count().dirty << OWL_GRANULE_SHIFT <= 3 << 20);
 }
 
 /* Frees large runs for as long as the pool stays over its bound. */
@@ -519,6 +547,7 @@ int main(void)
         child_test(further_ranges_serve),
         child_test(threads_share_the_pool),
         child_test(little_stays_in_a_storm),
+        child_test(what_was_used_lately_stays),
         child_test(a_held_pool_is_not_purging),
         child_test(the_pool_can_be_held_while_threads_free),
     };
