@@ -42,6 +42,17 @@
 /* The loops of the tests are shorter where every access costs more. */
 #define ROUNDS(n) (SANITIZED ? (n) / 8 + 1 : (n))
 
+/* Those of random tests are so long that `make check` shows what they usually find. If the
+ * environment says OWL_TEST_ALL, as `make stress-long` does, they are longer. */
+#define RANDOM_ROUNDS(n) (ROUNDS(n) * (test_all ? 16 : 1))
+
+static bool test_all __attribute__((unused));
+
+__attribute__((constructor)) static void read_environment(void)
+{
+    test_all = getenv("OWL_TEST_ALL") != NULL;
+}
+
 /* The sanitizers' own leak search would stop each child for a while, and cannot see into the
  * allocator under test. */
 const char *__asan_default_options(void);
@@ -75,7 +86,7 @@ static inline void child_prepare(void)
     static const int caught_by_runner[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS};
     for (size_t i = 0; i < sizeof caught_by_runner / sizeof *caught_by_runner; i++)
         signal(caught_by_runner[i], SIG_DFL);
-    alarm(CHILD_SECONDS);
+    alarm(test_all ? 60 * CHILD_SECONDS : CHILD_SECONDS);
 }
 
 static inline int child_wait(pid_t pid)

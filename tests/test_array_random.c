@@ -134,7 +134,7 @@ static void random_steps(size_t reserve, uint64_t seed)
     struct owl_array *a = words_new(reserve), *other = NULL;
     check(a != NULL);
     model.count = 0;
-    for (int i = 0; i < ROUNDS(20000); i++) {
+    for (int i = 0; i < RANDOM_ROUNDS(20000); i++) {
         if (model.count > MODEL_MOST - 6000) {
             model_erase(100, model.count - 100);
             check((a = owl_array_truncate(a, 100)) != NULL);

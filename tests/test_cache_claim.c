@@ -406,7 +406,7 @@ static void *work(void *seed)
 {
     uint64_t random = (uintptr_t)seed;
     void *slots[SLOTS] = {NULL};
-    for (int round = 0; round < ROUNDS(40000); round++) {
+    for (int round = 0; round < RANDOM_ROUNDS(40000); round++) {
         uint64_t r = next_random(&random);
         void **slot = &slots[r % SLOTS];
         end_block(*slot);
@@ -471,7 +471,7 @@ static void nobody_notices(void)
     interrupt_often();
     for (uintptr_t i = 0; i < WORKERS; i++)
         check(pthread_create(&workers[i], NULL, work_in_generations, (void *)(i + 1)) == 0);
-    for (int i = 0; i < ROUNDS(20000); i++) {
+    for (int i = 0; i < RANDOM_ROUNDS(20000); i++) {
         if (i % 3 == 0)
             owl_cache_flush_others();
         else

@@ -78,7 +78,7 @@ static void work_with_failure(void)
  * That takes minutes. */
 static unsigned long next_number(unsigned long n)
 {
-    if (getenv("OWL_TEST_ALL") != NULL)
+    if (test_all)
         return n + 1;
     return and_all_later || SANITIZED ? 3 * n + 1 : n + 1 + n / 3;
 }

@@ -157,7 +157,7 @@ static void rounds_of(int backing)
 {
     begin(backing);
     may_lose = true;
-    for (unsigned i = 0; i < ROUNDS(12); i++) {
+    for (unsigned i = 0; i < RANDOM_ROUNDS(12); i++) {
         fail_at_random(i, i % 2 == 0);
         for (int k = 0; k < FAULT_CALLS; k++)
             all_failures += atomic_load(&faults.failed[k]);
@@ -213,7 +213,7 @@ static void nothing_is_left(int backing)
     owl_os.fill = real_fill;
     owl_os.file_map = real_file_map;
     struct left first = left_after_calm(0);
-    for (unsigned i = 0; i < ROUNDS(16); i++)
+    for (unsigned i = 0; i < RANDOM_ROUNDS(16); i++)
         fail_at_random(i, false);
     struct left last = left_after_calm(0);
     check(first.used == 0 && last.used == 0);

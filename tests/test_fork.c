@@ -145,7 +145,7 @@ static void while_threads_allocate(void)
 {
     take_all();
     start_hammers();
-    for (int i = 0; i < ROUNDS(200); i++) {
+    for (int i = 0; i < RANDOM_ROUNDS(200); i++) {
         pid_t pid = fork();
         check(pid >= 0);
         if (pid == 0)
@@ -162,7 +162,7 @@ static void while_threads_allocate(void)
 static void *fork_from_thread(void *unused)
 {
     (void)unused;
-    for (int i = 0; i < ROUNDS(40); i++) {
+    for (int i = 0; i < RANDOM_ROUNDS(40); i++) {
         pid_t pid = fork();
         check(pid >= 0);
         if (pid == 0) {

@@ -397,7 +397,7 @@ static void *work(void *seed)
     uint64_t random = (uintptr_t)seed;
     unsigned char *slot[SLOTS] = {NULL};
     size_t size[SLOTS];
-    for (int i = 0; i < ROUNDS(60000); i++) {
+    for (int i = 0; i < RANDOM_ROUNDS(60000); i++) {
         uint64_t r = next_random(&random);
         size_t at = r % SLOTS, bytes = r >> 8 & (r >> 40 & 7 ? 0xfff : 0x7ffff);
         if (slot[at] != NULL)

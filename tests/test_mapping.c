@@ -184,7 +184,7 @@ static void *worker(void *unused)
     unsigned char *mine[10] = {NULL};
     uint64_t random = (uintptr_t)&mine | 1;
     (void)unused;
-    for (int step = 0; step < ROUNDS(4000); step++) {
+    for (int step = 0; step < RANDOM_ROUNDS(4000); step++) {
         unsigned char **p = &mine[next_random(&random) % 10];
         if (*p == NULL) {
             *p = owl_mapping_make(2 * PAGE, 16, 0);

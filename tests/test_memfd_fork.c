@@ -90,7 +90,7 @@ static void fork_is_of_one_moment(void)
 {
     pthread_t threads[WRITERS];
     set_up();
-    for (int round = 0; round < ROUNDS(20); round++) {
+    for (int round = 0; round < RANDOM_ROUNDS(20); round++) {
         atomic_store(&stop, false);
         for (int w = 0; w < WRITERS; w++)
             counted[w] = (void *)filled(MIB, 0);

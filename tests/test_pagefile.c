@@ -78,7 +78,7 @@ static void random_accesses_find_what_was_written(void)
 {
     uint64_t model[PAGES] = {0}, random = 5;
     open_range(NULL);
-    for (int n = 0; n < ROUNDS(20000); n++) {
+    for (int n = 0; n < RANDOM_ROUNDS(20000); n++) {
         size_t i = next_random(&random) % PAGES;
         if (next_random(&random) % 3 == 0)
             *word(i) = model[i] = next_random(&random);
@@ -159,7 +159,7 @@ static void *work(void *number)
     size_t me = (uintptr_t)number;
     uint64_t random = me + 1, model[PAGES / THREADS] = {0};
     volatile uint64_t *mine;
-    for (int n = 0; n < ROUNDS(4000); n++) {
+    for (int n = 0; n < RANDOM_ROUNDS(4000); n++) {
         size_t i = next_random(&random) % (PAGES / THREADS);
         mine = (volatile uint64_t *)(void *)(range + (i * THREADS + me) * page);
         check(*mine == model[i]);

@@ -216,7 +216,7 @@ static void realloc_keeps_contents(void)
     size_t pages = 1;
     char *p = owl_pages_realloc(NULL, pages, OWL_PAGES_ZERO);
     check(is_filled(p, 1, 0));
-    for (int i = 0; i < ROUNDS(400); i++) {
+    for (int i = 0; i < RANDOM_ROUNDS(400); i++) {
         size_t new = 1 + next_random(&state) % (next_random(&state) % 3 == 0 ? 700 : 20);
         size_t least = pages < new ? pages : new;
         unsigned flags = next_random(&state) % 2 ? OWL_PAGES_ZERO : OWL_PAGES_NO_COMMIT;

@@ -348,7 +348,7 @@ static void *worker(void *seed)
     enum { RUNS = 16 };
     struct run runs[RUNS] = {{NULL, 0, 0}};
     uint64_t random = (uint64_t)(uintptr_t)seed;
-    for (int step = 0; step < ROUNDS(8000) || step < RUNS; step++) {
+    for (int step = 0; step < RANDOM_ROUNDS(8000) || step < RUNS; step++) {
         struct run *r = &runs[next_random(&random) % RUNS];
         bool zero;
         if (r->span != NULL) {

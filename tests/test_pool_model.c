@@ -204,7 +204,7 @@ static void extend_front(size_t i)
 static void random_calls_agree_with_the_model(void)
 {
     set_up();
-    for (int step = 0; step < ROUNDS(8000); step++) {
+    for (int step = 0; step < RANDOM_ROUNDS(8000); step++) {
         size_t i = 1 + any(RUNS);
         size_t what = any(9);
         if (runs[i].span == NULL)

@@ -149,7 +149,7 @@ static void anything_goes(void)
     for (size_t k = 0; k < sizeof backings / sizeof *backings; k++) {
         struct block live[LIVE] = {{.start = NULL}};
         set_up(backings[k]);
-        for (int i = 0; i < ROUNDS(4000); i++)
+        for (int i = 0; i < RANDOM_ROUNDS(1000); i++)
             step(live, &random);
         check(owl_stats_heap_is_valid());
         for (int i = 0; i < LIVE; i++)

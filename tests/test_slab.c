@@ -338,7 +338,7 @@ static void *taker(void *owner)
 {
     struct owl_block *blocks[64];
     uint64_t random = (uintptr_t)owner;
-    for (int step = 0; step < ROUNDS(8000); step++) {
+    for (int step = 0; step < RANDOM_ROUNDS(8000); step++) {
         unsigned n = take(owner, (unsigned)(next_random(&random) % 3) * 30 + 5, 40, blocks);
         check(n > 0);
         for (unsigned i = 0; i < n; i++)

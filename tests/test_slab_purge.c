@@ -139,7 +139,7 @@ static void beside_the_owner(void)
     size_t bytes = owl_classes[class].size;
     set_up();
     check(pthread_create(&thread, NULL, purge_all_the_time, NULL) == 0);
-    for (int step = 0; step < ROUNDS(200000); step++) {
+    for (int step = 0; step < RANDOM_ROUNDS(200000); step++) {
         unsigned i = (unsigned)(next_random(&random) % 2000);
         if (held[i] == NULL) {
             check(owl_slab_take(&one, class, 1, &held[i]) == 1);

@@ -106,7 +106,7 @@ static void *work(void *argument)
 {
     void *slots[SLOTS] = {NULL};
     uint64_t random = (uintptr_t)argument;
-    for (int step = 0; step < ROUNDS(6000); step++) {
+    for (int step = 0; step < RANDOM_ROUNDS(6000); step++) {
         void **slot = &slots[next_random(&random) % SLOTS];
         switch (next_random(&random) % 4) {
         case 0:
@@ -178,7 +178,7 @@ static void *live_shortly(void *argument)
 
 static void *start_short_lives(void *argument)
 {
-    for (uintptr_t i = 0; i < ROUNDS(300); i++) {
+    for (uintptr_t i = 0; i < RANDOM_ROUNDS(300); i++) {
         pthread_t thread;
         check(pthread_create(&thread, NULL, live_shortly,
                              (void *)((uintptr_t)argument * 1000 + i + 1)) == 0);
@@ -206,7 +206,7 @@ static owl_word ended;
 static void *produce(void *argument)
 {
     uint64_t random = (uintptr_t)argument;
-    for (int i = 0; i < ROUNDS(PIPELINE);) {
+    for (int i = 0; i < RANDOM_ROUNDS(PIPELINE);) {
         owl_word *place = &exchange[next_random(&random) % EXCHANGE];
         if (owl_word_load_relaxed(place) != 0) {
             sched_yield();
