@@ -24,7 +24,7 @@ static struct {
     struct owl_cache *all;  /* every cache ever made, the newest first */
     struct owl_cache *idle; /* those without a thread */
     char *fresh, *end;      /* room for more caches */
-} caches;
+} caches = {.lock.rank = OWL_RANK_CACHES};
 
 /* fork: all locks of rank 1 to 4 are taken before, and let go after in parent and child, so that
  * the child, which has one thread, finds every structure whole and can allocate at once. */
@@ -32,11 +32,11 @@ static void fork_prepare(void)
 {
     owl_lock(&caches.lock);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_lock(&c->claim);
+        owl_lock_one_more(&c->claim);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_lock(&c->owner.lock);
+        owl_lock_one_more(&c->owner.lock);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_lock(&c->inbox.lock);
+        owl_lock_one_more(&c->inbox.lock);
     owl_lock(&owl_orphans.lock);
 }
 
@@ -125,6 +125,9 @@ static struct owl_cache *carve_cache(void)
     if (c == NULL)
         return NULL;
     owl_cache_open(c);
+    c->claim.rank = OWL_RANK_CLAIM;
+    c->owner.lock.rank = OWL_RANK_OWNER;
+    c->inbox.lock.rank = OWL_RANK_INBOX;
     c->next = caches.all;
     caches.all = c;
     return c;

@@ -27,7 +27,7 @@ static struct {
     size_t capacity; /* a power of two, or 0 */
     size_t number;
     size_t bytes; /* of all blocks */
-} table;
+} table = {.lock.rank = OWL_RANK_MAPPINGS};
 
 static size_t home_of(uintptr_t start)
 {

@@ -13,7 +13,7 @@ static struct {
     struct owl_lock lock;
     owl_u32 forked;     /* a fork has frozen files */
     owl_u32 overcommit; /* enum overcommit, as the system had it when it was asked */
-} memfd;
+} memfd = {.lock.rank = OWL_RANK_MEMFD};
 
 enum overcommit { UNKNOWN, LAX, STRICT };
 

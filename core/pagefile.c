@@ -307,6 +307,7 @@ static struct owl_pagefile *new_pagefile(size_t bytes, size_t budget)
     struct owl_pagefile *p = owl_os.map(mapped);
     if (p == NULL)
         return NULL;
+    p->lock.rank = OWL_RANK_PAGEFILE;
     p->bytes = bytes;
     p->pages = pages;
     p->mapped = mapped;

@@ -8,7 +8,7 @@
 /* No run is longer. */
 #define MOST_GRANULES ((size_t)1 << (OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT))
 
-struct owl_pool owl_pool;
+struct owl_pool owl_pool = {.lock.rank = OWL_RANK_POOL};
 
 static void note_peak(void)
 {

@@ -38,7 +38,7 @@ static struct {
     uint32_t calls;  /* that have ended */
     uint32_t forks;  /* how many parents back the first process is */
     owl_u32 changes; /* calls that ended, threads that did, handlers that came; changes wake */
-} state = {.bell = {{.descriptor = -1}, {.descriptor = -1}}};
+} state = {.lock.rank = OWL_RANK_PRESSURE, .bell = {{.descriptor = -1}, {.descriptor = -1}}};
 
 /* The thread's own. */
 static struct {

@@ -8,7 +8,7 @@
 #include "due.h"
 #include "pool.h"
 
-struct owl_owner owl_orphans;
+struct owl_owner owl_orphans = {.lock.rank = OWL_RANK_ORPHANS};
 
 static uintptr_t owner_word(const struct owl_owner *o)
 {

@@ -16,7 +16,7 @@ static struct {
                      * it */
     bool at_fork;   /* fork's handlers are registered */
     sigset_t mask;  /* of the thread that forks */
-} watching;
+} watching = {.control.rank = OWL_RANK_WATCH, .table.rank = OWL_RANK_WATCHES};
 
 void owl_watch_lock(void)
 {

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "child.h"
+#include "death.h"
 #include "lock.h"
 #include "os.h"
 
@@ -167,6 +167,60 @@ static void reset_frees(void)
     check(atomic_load(&waits) == 0 && atomic_load(&wakes) == 0);
 }
 
+#ifdef OWL_DEBUG
+/* In a debug build the order is looked at. */
+static struct owl_lock low = {.rank = OWL_RANK_CACHES}, high = {.rank = OWL_RANK_POOL};
+static struct owl_lock same = {.rank = OWL_RANK_POOL};
+
+static void in_order(void)
+{
+    for (int i = 0; i < 2; i++) {
+        owl_lock(&low);
+        owl_lock(&high);
+        owl_lock_one_more(&same);
+        owl_unlock(&low);
+        owl_unlock(&high);
+        owl_lock_reset(&same);
+    }
+}
+
+static void lower_last(void)
+{
+    owl_lock(&high);
+    owl_lock(&low);
+}
+
+static void two_of_one_rank(void)
+{
+    owl_lock(&high);
+    owl_lock(&same);
+}
+
+static void released_twice(void)
+{
+    owl_lock(&high);
+    owl_unlock(&high);
+    owl_unlock(&high);
+}
+
+static void expect_line(void (*body)(void), const char *line)
+{
+    char text[200];
+    int status = death_status(body, text, sizeof text);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_string_equal(text, line);
+}
+
+static void order_is_looked_at(void **state)
+{
+    (void)state;
+    assert_true(child_succeeds(in_order));
+    expect_line(lower_last, "owlalloc: locks out of order: the list of caches after the pool\n");
+    expect_line(two_of_one_rank, "owlalloc: locks out of order: the pool after the pool\n");
+    expect_line(released_twice, "owlalloc: locks out of order: the pool, which is not held\n");
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +230,9 @@ int main(void)
         child_test(sleepers_are_woken),
         child_test(waiting_costs_no_time),
         child_test(reset_frees),
+#ifdef OWL_DEBUG
+        cmocka_unit_test(order_is_looked_at),
+#endif
     };
     return cmocka_run_group_tests_name("lock", tests, NULL, NULL);
 }
