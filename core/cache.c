@@ -211,7 +211,10 @@ static void *refill(struct owl_cache *c, unsigned class)
     if (m->fill > m->limit && (!grow(c, class) || m->fill > m->limit))
         m->fill = m->limit;
     struct owl_block **blocks = settle(c, class);
+    owl_u32_store_release(&c->waits, 1);
     size_t taken = owl_slab_take(&c->owner, class, m->fill, blocks);
+    owl_u32_store_relaxed(&c->waits, 0);
+    owl_barrier_compiler();
     reverse(blocks, taken);
     owl_word_hand(&c->top[class], (uintptr_t)(blocks + taken));
     owl_assert(owl_cache_is_valid(c));
@@ -221,6 +224,9 @@ static void *refill(struct owl_cache *c, unsigned class)
 void *owl_cache_refill(struct owl_cache *c, unsigned class)
 {
     void *p = NULL;
+    if (__builtin_expect(owl_u32_load_relaxed(&owl_cache_left) != 0, 0) &&
+        !owl_slab_is_at_hand(&c->owner, class))
+        owl_cache_inherit();
     owl_cache_enter(c);
     if (!owl_inbox_is_empty(&c->inbox)) {
         unpack(c);

@@ -70,6 +70,10 @@ struct owl_inbox {
     struct owl_block *blocks[OWL_INBOX_BLOCKS];
 } __attribute__((aligned(OWL_CACHE_LINE)));
 
+/* In a child of fork, a cache that another thread had in the parent: what is in it is as that left
+ * it, whole or in the middle of a change. */
+enum owl_left { OWL_LEFT_NOT, OWL_LEFT_WHOLE, OWL_LEFT_TORN };
+
 /* The words are written by the cache's thread alone; statistics peek at them. */
 struct owl_cache {
     struct owl_owner owner;      /* first: its address is the cache's */
@@ -86,12 +90,15 @@ struct owl_cache {
     bool ending;                         /* its thread's destructor has been called once */
 
     owl_u32 busy;          /* slow paths of its thread under way, one in another */
+    owl_u32 waits;         /* 1: the innermost of these waits for its slabs, and all magazines are
+                              whole */
     owl_u32 claimed;       /* 1: another thread is flushing it; written under the lock */
     struct owl_lock claim; /* held by who claims; guards `self` */
     owl_word *self;        /* its thread's owl_cache_self; NULL: it has no thread */
     struct owl_os_thread system; /* the thread, as the system knows it */
     struct owl_inbox inbox;
     uintptr_t stamp;       /* what it looked like when it was last looked at for being idle */
+    enum owl_left left;    /* its thread was the parent's; guarded by the lock of all caches */
 };
 
 /* An address. initial-exec: a word of static TLS, which a dlopened library can still get. */
@@ -133,6 +140,13 @@ void owl_cache_flush_others(void);
 /* As owl_cache_flush_others, the caches that look as they did at the last call, so that their
  * threads are idle. Whether others have blocks, which may be had later. One thread at a time. */
 bool owl_cache_flush_idle(void);
+
+/* In a child of fork: gives back what the caches of the threads hold that are not here, and makes
+ * their slabs orphans. It is done when memory is looked for, because most children do not live long
+ * enough for that: at the first flush of others, and before the pool is asked for a slab. No lock
+ * may be held. */
+extern OWL_LOCAL owl_u32 owl_cache_left; /* 1: there may be such caches */
+void owl_cache_inherit(void);
 
 /* A block for a thread that has no cache. NULL: no memory. */
 void *owl_cache_take_uncached(unsigned class);

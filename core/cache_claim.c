@@ -141,8 +141,15 @@ static enum claim flush_other(struct owl_cache *c)
     return result;
 }
 
+static void flush_left(void)
+{
+    if (owl_u32_load_relaxed(&owl_cache_left) != 0)
+        owl_cache_inherit();
+}
+
 void owl_cache_flush_others(void)
 {
+    flush_left();
     const struct owl_cache *mine = owl_cache_get();
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
         if (c != mine && has_some(c))
@@ -151,6 +158,7 @@ void owl_cache_flush_others(void)
 
 bool owl_cache_flush_idle(void)
 {
+    flush_left();
     bool active = false;
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next) {
         uintptr_t stamp = stamp_of(c);

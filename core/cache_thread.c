@@ -24,13 +24,20 @@ static struct {
     struct owl_cache *all;  /* every cache ever made, the newest first */
     struct owl_cache *idle; /* those without a thread */
     char *fresh, *end;      /* room for more caches */
+    sigset_t mask;          /* of the thread that forks */
 } caches = {.lock.rank = OWL_RANK_CACHES};
 
-/* fork: all locks of rank 1 to 4 are taken before, and let go after in parent and child, so that
- * the child, which has one thread, finds every structure whole and can allocate at once. */
+owl_u32 owl_cache_left;
+
+/* fork: all locks up to the orphans' are taken before, and let go after in parent and child, so
+ * that the child, which has one thread, finds every structure whole and can allocate at once. No
+ * signal is handled meanwhile: a handler that forks, or allocates, would wait for its own thread. */
 static void fork_prepare(void)
 {
+    sigset_t mask;
+    owl_os.signals_block(&mask);
     owl_lock(&caches.lock);
+    caches.mask = mask;
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
         owl_lock_one_more(&c->claim);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
@@ -42,6 +49,7 @@ static void fork_prepare(void)
 
 static void fork_parent(void)
 {
+    const sigset_t mask = caches.mask;
     owl_unlock(&owl_orphans.lock);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
         owl_unlock(&c->inbox.lock);
@@ -50,26 +58,50 @@ static void fork_parent(void)
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
         owl_unlock(&c->claim);
     owl_unlock(&caches.lock);
+    owl_os.signals_restore(&mask);
+}
+
+/*
+ * In the child, a cache whose thread is not here. Of what that thread wrote, in the order of its
+ * code, the child has all up to some moment, and nothing that came after. Was it in no slow path
+ * then, or in one that waits for its slabs, the magazines are whole: a fast path changes them by its
+ * last store, of `top`. What it had in its hands, blocks on their way home too, is lost. It was
+ * starting or ending if it had no owl_cache_self: of such a cache only the slabs and the inbox are
+ * whole, whose locks are held here.
+ */
+static void leave(struct owl_cache *c)
+{
+    uint32_t busy = owl_u32_load_relaxed(&c->busy);
+    bool waits = busy == 1 && owl_u32_load_relaxed(&c->waits) != 0;
+    bool whole = c->self != NULL && (busy == 0 || waits);
+    if (owl_word_load_relaxed(&c->thread) != 0) {
+        c->left = whole ? OWL_LEFT_WHOLE : OWL_LEFT_TORN;
+        owl_u32_store_relaxed(&owl_cache_left, 1);
+    }
+    owl_word_store_relaxed(&c->thread, 0);
+    owl_u32_store_relaxed(&c->busy, 0);
+    owl_u32_store_relaxed(&c->waits, 0);
+    c->self = NULL;
+    c->inbox.open = false;
 }
 
 /* The other threads are not here, nor is what their owl_cache_self were. */
 static void fork_child(void)
 {
+    const sigset_t mask = caches.mask;
     owl_lock_reset(&owl_orphans.lock);
     for (struct owl_cache *c = caches.all; c != NULL; c = c->next) {
         owl_lock_reset(&c->owner.lock);
         owl_lock_reset(&c->inbox.lock);
         owl_lock_reset(&c->claim);
-        if (c != own) {
-            owl_word_store_relaxed(&c->thread, 0);
-            c->self = NULL;
-            c->inbox.open = false;
-        }
+        if (c != own)
+            leave(c);
     }
     owl_os_note_process();
     if (own != NULL)
         own->system = owl_os.thread_self();
     owl_lock_reset(&caches.lock);
+    owl_os.signals_restore(&mask);
 }
 
 static void thread_ends(void *cache);
@@ -145,6 +177,36 @@ static void end_cache(struct owl_cache *c)
     c->next_idle = caches.idle;
     caches.idle = c;
     owl_unlock(&caches.lock);
+}
+
+/* The cache counts as this thread's meanwhile, so that a child of a fork that comes in between
+ * knows that it is torn. One that was torn is not used again. */
+static void inherit(struct owl_cache *c)
+{
+    owl_lock(&caches.lock);
+    enum owl_left left = c->left;
+    c->left = OWL_LEFT_NOT;
+    if (left != OWL_LEFT_NOT)
+        owl_word_store_relaxed(&c->thread, (uintptr_t)c);
+    owl_unlock(&caches.lock);
+    if (left == OWL_LEFT_WHOLE) {
+        end_cache(c);
+    } else if (left == OWL_LEFT_TORN) {
+        owl_inbox_flush(&c->inbox);
+        owl_slab_abandon(&c->owner);
+        owl_lock(&caches.lock);
+        owl_word_store_relaxed(&c->thread, 0);
+        owl_unlock(&caches.lock);
+    }
+}
+
+void owl_cache_inherit(void)
+{
+    int saved = errno;
+    owl_u32_store_relaxed(&owl_cache_left, 0);
+    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
+        inherit(c);
+    errno = saved;
 }
 
 /* A thread is or is not the one that has the cache. */

@@ -203,6 +203,19 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
     return taken;
 }
 
+bool owl_slab_is_at_hand(struct owl_owner *me, unsigned class)
+{
+    owl_lock(&me->lock);
+    bool found = me->with_free[class] != NULL;
+    owl_unlock(&me->lock);
+    if (!found) {
+        owl_lock(&owl_orphans.lock);
+        found = owl_orphans.with_free[class] != NULL;
+        owl_unlock(&owl_orphans.lock);
+    }
+    return found;
+}
+
 /* What is left to do when the owner's lock has been released. */
 struct given {
     size_t others;          /* blocks that belong to other owners, at the front of the array */

@@ -61,6 +61,9 @@ extern OWL_LOCAL struct owl_owner owl_orphans;
 unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
                        struct owl_block **blocks);
 
+/* Whether a take of the class would find a block without asking the pool; the same callers. */
+bool owl_slab_is_at_hand(struct owl_owner *me, unsigned class);
+
 /* Brings n blocks home, whoever owns their slabs, and spoils the array. A slab that has all its
  * blocks at home goes to the pool. Keeps errno. Any thread; no lock may be held. */
 void owl_slab_give(struct owl_block **blocks, size_t n);
