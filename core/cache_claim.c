@@ -4,8 +4,9 @@
 
 #include "os.h"
 
-/* Blocks that are taken away under one claim. */
-enum { MOST = 1024 };
+/* Blocks that are taken away under one claim. They lie on the stack, of which threads may have no
+ * more than 16 KiB. */
+enum { MOST = 512 };
 
 struct taken {
     struct owl_span *stock;

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "os_call.h"
 #include "tune.h"
 
 static void *os_mmap(size_t bytes, int prot, int flags)
@@ -220,11 +221,11 @@ static size_t os_address_limit(void)
 static size_t os_resident(void)
 {
     char text[128];
-    int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    int file = os_open("/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
     if (file < 0)
         return 0;
-    ssize_t n = read(file, text, sizeof text - 1);
-    close(file);
+    ssize_t n = os_read(file, text, sizeof text - 1);
+    os_close_file(file);
     if (n <= 0)
         return 0;
     text[n] = '\0';
@@ -257,14 +258,14 @@ static uint64_t os_secret(void)
 /* A thread with descriptors of its own (os_hidden.c) opens the program's anew. */
 static int reopen_messages(void)
 {
-    return open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY);
+    return os_open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY, 0);
 }
 
 static void os_message(const char *text, size_t bytes)
 {
     int file = STDERR_FILENO;
     while (bytes > 0) {
-        ssize_t n = write(file, text, bytes);
+        ssize_t n = os_write(file, text, bytes);
         if (n < 0 && errno == EBADF && file == STDERR_FILENO && (file = reopen_messages()) >= 0)
             continue;
         if (n < 0 && errno == EINTR)
@@ -275,7 +276,7 @@ static void os_message(const char *text, size_t bytes)
         bytes -= (size_t)n;
     }
     if (file > STDERR_FILENO)
-        close(file);
+        os_close_file(file);
 }
 
 struct owl_os owl_os = {

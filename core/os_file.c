@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "os_call.h"
+
 /* The descriptor is parked high: few programs look there, and those that hand out low numbers by
  * counting find them where they expect them. */
 int os_file_park(int descriptor)
@@ -24,7 +26,7 @@ int os_file_park(int descriptor)
     int high = fcntl(descriptor, F_DUPFD_CLOEXEC, (int)from - 16);
     if (high < 0)
         return descriptor;
-    close(descriptor);
+    os_close_file(descriptor);
     return high;
 }
 
@@ -48,7 +50,7 @@ int os_file_make(struct owl_file *file, size_t bytes)
         return -1;
     if (ftruncate(descriptor, (off_t)bytes) != 0 || fstat(descriptor, &status) != 0) {
         int saved = errno;
-        close(descriptor);
+        os_close_file(descriptor);
         errno = saved;
         return -1;
     }
@@ -100,7 +102,7 @@ int os_file_open(const struct owl_file *file)
 void os_file_close(struct owl_file *file)
 {
     if (os_file_is_open(file))
-        close(file->descriptor);
+        os_close_file(file->descriptor);
     file->descriptor = -1;
 }
 
@@ -115,15 +117,15 @@ int os_changed(const void *start, size_t pages, uint8_t *changed)
 {
     uint64_t entries[512];
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    int descriptor = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    int descriptor = os_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0)
         return -1;
     for (size_t done = 0; done < pages;) {
         size_t some = pages - done < 512 ? pages - done : 512;
         off_t at = (off_t)(((uintptr_t)start / page + done) * sizeof entries[0]);
-        ssize_t got = pread(descriptor, entries, some * sizeof entries[0], at);
+        ssize_t got = os_read_at(descriptor, entries, some * sizeof entries[0], at);
         if (got <= 0) {
-            close(descriptor);
+            os_close_file(descriptor);
             return -1;
         }
         some = (size_t)got / sizeof entries[0];
@@ -131,7 +133,7 @@ int os_changed(const void *start, size_t pages, uint8_t *changed)
             changed[done + i] = (entries[i] >> 62) != 0 && (entries[i] >> 61 & 1) == 0;
         done += some;
     }
-    close(descriptor);
+    os_close_file(descriptor);
     return 0;
 }
 
@@ -140,11 +142,11 @@ static size_t read_number(const char *path)
 {
     char text[32];
     size_t number = 0;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    int descriptor = os_open(path, O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0)
         return 0;
-    ssize_t n = read(descriptor, text, sizeof text - 1);
-    close(descriptor);
+    ssize_t n = os_read(descriptor, text, sizeof text - 1);
+    os_close_file(descriptor);
     for (ssize_t i = 0; i < n && text[i] >= '0' && text[i] <= '9'; i++)
         number = number * 10 + (size_t)(text[i] - '0');
     return number;
@@ -166,12 +168,12 @@ size_t os_mapping_count(void)
     char text[4096];
     size_t lines = 0;
     ssize_t n;
-    int descriptor = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    int descriptor = os_open("/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0)
         return 0;
-    while ((n = read(descriptor, text, sizeof text)) > 0)
+    while ((n = os_read(descriptor, text, sizeof text)) > 0)
         for (ssize_t i = 0; i < n; i++)
             lines += text[i] == '\n';
-    close(descriptor);
+    os_close_file(descriptor);
     return lines;
 }

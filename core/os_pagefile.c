@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "os_call.h"
 #include "os_file.h"
 
 /* A file without a name, even where the file system knows none: then the name is taken away
@@ -27,7 +28,7 @@ static int open_unnamed(void)
     const char *directory = secure_getenv("TMPDIR");
     if (directory == NULL || directory[0] == '\0')
         directory = "/var/tmp";
-    int descriptor = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, S_IRUSR | S_IWUSR);
+    int descriptor = os_open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, S_IRUSR | S_IWUSR);
     if (descriptor >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
         return descriptor;
     if ((size_t)snprintf(path, sizeof path, "%s/owlXXXXXX", directory) >= sizeof path) {
@@ -46,12 +47,12 @@ int os_pagefile_open(struct owl_file *file, const char *path)
     file->descriptor = -1;
     int descriptor = path == NULL
                          ? open_unnamed()
-                         : open(path, O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
+                         : os_open(path, O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
     if (descriptor < 0)
         return -1;
     if (flock(descriptor, LOCK_EX | LOCK_NB) != 0 || fstat(descriptor, &status) != 0) {
         int saved = errno == EWOULDBLOCK ? EBUSY : errno;
-        close(descriptor);
+        os_close_file(descriptor);
         errno = saved;
         return -1;
     }
@@ -76,7 +77,7 @@ int os_pagefile_read(const struct owl_file *file, void *to, size_t bytes, size_t
         return -1;
     for (size_t done = 0; done < bytes;) {
         char *at = (char *)to + done;
-        ssize_t n = pread(file->descriptor, at, bytes - done, (off_t)(offset + done));
+        ssize_t n = os_read_at(file->descriptor, at, bytes - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -145,5 +146,5 @@ int os_pagefile_write(const struct owl_file *file, const struct iovec *from, int
 
 int os_pagefile_flush(const struct owl_file *file)
 {
-    return check_open(file) == 0 ? fdatasync(file->descriptor) : -1;
+    return check_open(file) == 0 ? (int)syscall(SYS_fdatasync, file->descriptor) : -1;
 }

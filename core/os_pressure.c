@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "os_call.h"
 #include "os_file.h"
 
 /* Hands on the whole lines of a buffer and keeps the rest. A line that fills the buffer is handed
@@ -43,18 +44,18 @@ int os_lines(const char *path, bool (*line)(char *text, void *context), void *co
     size_t length = 0;
     ssize_t n;
     bool more = true;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    int descriptor = os_open(path, O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0)
         return -1;
     do {
-        n = read(descriptor, text + length, sizeof text - 1 - length);
+        n = os_read(descriptor, text + length, sizeof text - 1 - length);
         if (n < 0 && errno == EINTR)
             continue;
         length += n > 0 ? (size_t)n : 0;
         more = hand_on(text, &length, sizeof text - 1, n <= 0, line, context);
     } while (more && n != 0 && !(n < 0 && errno != EINTR));
     int saved = errno;
-    close(descriptor);
+    os_close_file(descriptor);
     errno = saved;
     return n < 0 ? -1 : 0;
 }
@@ -75,12 +76,12 @@ int os_pressure_open(struct owl_file *file, const char *path, const char *trigge
 {
     int mode = trigger != NULL ? O_RDWR : O_RDONLY;
     file->descriptor = -1;
-    int descriptor = open(path, mode | O_NONBLOCK | O_CLOEXEC);
+    int descriptor = os_open(path, mode | O_NONBLOCK | O_CLOEXEC, 0);
     if (descriptor < 0)
         return -1;
-    if (trigger != NULL && write(descriptor, trigger, strlen(trigger) + 1) < 0) {
+    if (trigger != NULL && os_write(descriptor, trigger, strlen(trigger) + 1) < 0) {
         int saved = errno;
-        close(descriptor);
+        os_close_file(descriptor);
         errno = saved;
         return -1;
     }
@@ -103,7 +104,7 @@ int os_pressure_bell(struct owl_file ends[2])
 
 void os_pressure_ring(const struct owl_file *end)
 {
-    if (os_file_is_open(end) && write(end->descriptor, "", 1) < 0)
+    if (os_file_is_open(end) && os_write(end->descriptor, "", 1) < 0)
         return; /* it is full, and so rings */
 }
 
@@ -112,7 +113,7 @@ void os_pressure_ring(const struct owl_file *end)
 static unsigned read_again(const struct pollfd *p)
 {
     char text[512];
-    ssize_t n = pread(p->fd, text, sizeof text, 0);
+    ssize_t n = os_read_at(p->fd, text, sizeof text, 0);
     bool stalls = n >= 5 && memcmp(text, "some ", 5) == 0;
     return n < 0 || (p->revents & POLLNVAL) || (stalls && (p->revents & POLLERR))
                ? OWL_PRESSURE_LOST
@@ -138,7 +139,7 @@ unsigned os_pressure_wait(const struct owl_file *files, size_t count, const stru
     for (size_t i = 0; i < count; i++)
         if (p[i].revents != 0)
             news |= 1u << i | read_again(&p[i]);
-    if ((p[count].revents & POLLIN) && read(bell->descriptor, bytes, sizeof bytes) > 0)
+    if ((p[count].revents & POLLIN) && os_read(bell->descriptor, bytes, sizeof bytes) > 0)
         news |= OWL_PRESSURE_BELL;
     if (p[count].revents & (POLLHUP | POLLNVAL | POLLERR))
         news |= OWL_PRESSURE_LOST;

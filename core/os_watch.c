@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "os_call.h"
 #include "os_file.h"
 
 /* Later than the headers of some systems. */
@@ -29,7 +30,7 @@
 static int give_up(int descriptor)
 {
     int saved = errno;
-    close(descriptor);
+    os_close_file(descriptor);
     errno = saved;
     return -1;
 }
@@ -75,7 +76,7 @@ int os_watch_next(int descriptor, int bell, struct owl_os_fault *fault)
 {
     struct uffd_msg message;
     for (;;) {
-        ssize_t got = read(descriptor, &message, sizeof message);
+        ssize_t got = os_read(descriptor, &message, sizeof message);
         if (got == sizeof message && message.event == UFFD_EVENT_PAGEFAULT)
             break;
         if (got >= 0 || errno == EINTR)
@@ -157,5 +158,5 @@ void os_bell_ring(int bell)
 
 void os_close(int descriptor)
 {
-    close(descriptor);
+    os_close_file(descriptor);
 }

@@ -15,6 +15,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "os_call.h"
+
 int os_protect(void *start, size_t bytes, bool read, bool write)
 {
     return mprotect(start, bytes, (read ? PROT_READ : PROT_NONE) | (write ? PROT_WRITE : 0));
@@ -72,16 +74,16 @@ bool os_permits(uintptr_t address, bool write)
     struct maps m = {.column = 0};
     bool found = false, permits = false;
     ssize_t n;
-    int descriptor = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    int descriptor = os_open("/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0)
         return false;
-    while (!found && (n = read(descriptor, text, sizeof text)) > 0)
+    while (!found && (n = os_read(descriptor, text, sizeof text)) > 0)
         for (ssize_t i = 0; i < n && !found; i++) {
             maps_take(&m, text[i]);
             found = m.column == 4 && address >= m.numbers[0] && address < m.numbers[1];
             permits = found && (write ? m.write : m.read);
         }
-    close(descriptor);
+    os_close_file(descriptor);
     return permits;
 }
 

@@ -18,54 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int number, failures;
-
-static void report(const char *name, bool ok)
-{
-    failures += !ok;
-    printf("%sok %d - %s\n", ok ? "" : "not ", ++number, name);
-    fflush(stdout);
-}
-
-#define run(function) report(#function, function())
-
-#define require(holds)                                                                            \
-    do                                                                                            \
-        if (!(holds)) {                                                                           \
-            printf("# line %d does not hold: %s\n", __LINE__, #holds);                            \
-            return false;                                                                         \
-        }                                                                                         \
-    while (0)
-
-/* Keep the compiler from using what it knows of malloc. */
-static void *opaque(void *p)
-{
-    __asm__ volatile("" : "+r"(p));
-    return p;
-}
-
-static size_t opaque_size(size_t n)
-{
-    __asm__ volatile("" : "+r"(n));
-    return n;
-}
-
-/* A function that the headers at hand may not declare. */
-static void *function(const char *name)
-{
-    return dlsym(RTLD_DEFAULT, name);
-}
-
-static bool library_is_in_use(void)
-{
-    const char *(*version)(void) = (const char *(*)(void))(uintptr_t)function("owl_version");
-    Dl_info of_malloc, of_version;
-    require(version != NULL && version()[0] != '\0');
-    require(dladdr(function("malloc"), &of_malloc) != 0);
-    require(dladdr(function("owl_version"), &of_version) != 0);
-    require(strcmp(of_malloc.dli_fname, of_version.dli_fname) == 0);
-    return true;
-}
+#include "accept.h"
 
 static bool all_names_are_there(void)
 {
@@ -383,6 +336,5 @@ int main(void)
     run(wrong_frees_are_reported);
     run(children_have_the_heap);
     run(counts_can_be_had);
-    printf("1..%d\n", number);
-    return failures > 0;
+    return finish();
 }
