@@ -31,7 +31,7 @@ owl_u32 owl_cache_left;
 
 /* fork: all locks up to the orphans' are taken before, and let go after in parent and child, so
  * that the child, which has one thread, finds every structure whole and can allocate at once. No
- * signal is handled meanwhile: a handler that forks, or allocates, would wait for its own thread. */
+ * signal is handled meanwhile: a handler that forks or allocates would wait for its own thread. */
 static void fork_prepare(void)
 {
     sigset_t mask;
@@ -64,8 +64,8 @@ static void fork_parent(void)
 /*
  * In the child, a cache whose thread is not here. Of what that thread wrote, in the order of its
  * code, the child has all up to some moment, and nothing that came after. Was it in no slow path
- * then, or in one that waits for its slabs, the magazines are whole: a fast path changes them by its
- * last store, of `top`. What it had in its hands, blocks on their way home too, is lost. It was
+ * then, or in one that waits for its slabs, the magazines are whole: a fast path changes them by
+ * its last store, of `top`. What it had in its hands, blocks on their way home too, is lost. It was
  * starting or ending if it had no owl_cache_self: of such a cache only the slabs and the inbox are
  * whole, whose locks are held here.
  */

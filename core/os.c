@@ -23,6 +23,12 @@
 #include "os_call.h"
 #include "tune.h"
 
+#ifdef OWL_VALGRIND
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
 static void *os_mmap(size_t bytes, int prot, int flags)
 {
     void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
@@ -209,11 +215,14 @@ static bool os_thread_lives(const struct owl_os_thread *thread)
     return syscall(SYS_tgkill, thread->process, thread->number, 0) == 0 || errno != ESRCH;
 }
 
+/* Valgrind takes addresses that are promised to nobody, but notes for each what it is: seconds for a
+ * large reservation. */
 static size_t os_address_limit(void)
 {
     struct rlimit r;
-    if (getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
-        return SIZE_MAX;
+    size_t most = RUNNING_ON_VALGRIND ? OWL_VALGRIND_ADDRESSES : SIZE_MAX;
+    if (getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY || r.rlim_cur > most)
+        return most;
     return r.rlim_cur;
 }
 

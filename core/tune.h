@@ -72,6 +72,9 @@
 #define OWL_RANGE_MAX_SHIFT 40
 #define OWL_RANGE_MIN_SHIFT 24
 #define OWL_RANGE_LIMIT_SHARE 4
+
+/* As if RLIMIT_AS were so many bytes, under Valgrind. */
+#define OWL_VALGRIND_ADDRESSES ((size_t)1 << 34)
 #define OWL_RANGES 64
 
 /* A range is placed at random between this address and twice it, below those that the system gives
