@@ -5,8 +5,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "check.h"
+#include "careful.h"
 #include "due.h"
+#include "fault.h"
+#include "guard.h"
 #include "large.h"
 #include "mapping.h"
 #include "os.h"
@@ -23,11 +25,71 @@ static bool is_power_of_two(size_t n)
     return n != 0 && (n & (n - 1)) == 0;
 }
 
+/* The owner is read after the thread has its cache: that may be the one of a thread which has just
+ * ended, whose slabs are orphans since. */
+static void free_small(struct owl_span *s, struct owl_block *b)
+{
+    if (!owl_slab_is_sealed(s)) {
+        owl_fault(OWL_FAULT_OWNER, b, 0);
+        return;
+    }
+    struct owl_cache *c = owl_cache_mine();
+    if (c == &owl_cache_none)
+        c = owl_cache_get();
+    uintptr_t owner = owl_word_load_relaxed(&s->owner);
+    if (c == NULL || c == &owl_cache_gone) {
+        owl_block_mark(b);
+        owl_slab_give(&b, 1);
+    } else if (owner == (uintptr_t)c) {
+        owl_cache_push(c, s->class, b);
+    } else {
+        owl_cache_push_remote(c, (struct owl_owner *)owner, b, s->bytes);
+    }
+}
+
+/* With hardened calls no thread has a stock. */
+static void give_large(struct owl_span *s)
+{
+    bool retires = owl_large_may_retire(s) && !owl_careful.on && !owl_guard.exact;
+    struct owl_cache *c = retires ? owl_cache_get() : NULL;
+    if (c != NULL)
+        owl_cache_give_span_full(c, s);
+    else
+        owl_large_free(s);
+}
+
+/* Ends a block of a slab or span, after all checks. */
+static void release(struct owl_span *s, void *p)
+{
+    if (s->kind == OWL_KIND_SLAB)
+        free_small(s, p);
+    else
+        give_large(s);
+}
+
+/* As release, or later. */
+static void release_carefully(void *p)
+{
+    void *q = owl_careful_take_in(p);
+    if (q != NULL)
+        release(owl_span_of(q), q);
+    while ((q = owl_careful_let_go(false)) != NULL)
+        release(owl_span_of(q), q);
+}
+
+static void release_all_held(void)
+{
+    void *p;
+    while (owl_careful.on && (p = owl_careful_let_go(true)) != NULL)
+        release(owl_span_of(p), p);
+}
+
 /* Gives back whatever is free, for a call that found no memory, before it tries again. Other
  * threads may take what that frees, and one that is in a slow path keeps its cache: so there are
  * more tries as long as something comes of them. False: no more. */
 static bool rescue(unsigned *tries)
 {
+    release_all_held();
     size_t purged = owl_trim(0);
     ++*tries;
     return *tries == 1 || (purged > 0 && *tries <= OWL_TRIES);
@@ -49,7 +111,22 @@ static void *alloc_class(unsigned class)
         p = take_class(class);
     if (p == NULL)
         return out_of_memory();
+    if (owl_careful.on)
+        owl_careful_hand_out(p, false);
     errno = saved;
+    return p;
+}
+
+/* As alloc_class, for a request that may be among those that are guarded. */
+static void *alloc_small(unsigned class, size_t size, size_t alignment)
+{
+    void *p = NULL;
+    if (owl_guard.rate != 0 && owl_guard_is_due(owl_guard.exact ? 1 : owl_classes[class].fill))
+        p = owl_guard_alloc(size, alignment);
+    if (p == NULL)
+        return alloc_class(class);
+    if (owl_careful.junk)
+        memset(p, OWL_JUNK_OUT, size);
     return p;
 }
 
@@ -64,6 +141,8 @@ static void *alloc_large(size_t size, size_t alignment, bool zero)
         p = owl_large_alloc(size, alignment, zero);
     if (p == NULL)
         return out_of_memory();
+    if (owl_careful.on)
+        owl_careful_hand_out(p, zero);
     errno = saved;
     return p;
 }
@@ -80,72 +159,83 @@ static inline void *alloc_medium(size_t size)
 void *owl_malloc_slow(size_t size)
 {
     if (size <= OWL_SMALL_MAX)
-        return alloc_class(owl_class_of(size));
+        return alloc_small(owl_class_of(size), size, OWL_QUANTUM);
     void *p = alloc_medium(size);
     return p != NULL ? p : alloc_large(size, OWL_QUANTUM, false);
 }
 
-static inline void check_small(const struct owl_span *s, const void *p)
+/* Whether a caller may free p; if not, that has been reported. */
+static inline bool check_small(const struct owl_span *s, const void *p)
 {
-    if (!owl_is_block_start(s, p))
-        owl_report(OWL_FAULT_INTERIOR, p, s->bytes);
-    if (owl_block_is_marked(p))
-        owl_report(OWL_FAULT_DOUBLE, p, s->bytes);
+    bool start = owl_is_block_start(s, p);
+    if (start && !owl_block_is_marked(p))
+        return true;
+    owl_fault(start ? OWL_FAULT_DOUBLE : OWL_FAULT_INTERIOR, p, 0);
+    return false;
 }
 
-/* The descriptor of a block in a slab or span, after all checks; NULL: the block is a mapping. */
-static struct owl_span *checked(const void *p)
+static bool check_large(const struct owl_span *s, const void *p)
 {
-    struct owl_span *s = owl_span_of(p);
-    if (s == NULL) {
-        if (owl_mapping_bytes(p) == 0)
-            owl_report(owl_mapping_contains(p) ? OWL_FAULT_INTERIOR : OWL_FAULT_FOREIGN, p, 0);
-        return NULL;
-    }
-    if (s->kind == OWL_KIND_SLAB)
-        check_small(s, p);
-    else if (s->kind != OWL_KIND_LARGE)
-        owl_report(OWL_FAULT_INVALID, p, 0);
-    else if ((uintptr_t)p != s->start)
-        owl_report(OWL_FAULT_INTERIOR, p, s->bytes);
-    return s;
-}
-
-/* The owner is read after the thread has its cache: that may be the one of a thread which has just
- * ended, whose slabs are orphans since. */
-static void free_small(struct owl_span *s, struct owl_block *b)
-{
-    struct owl_cache *c = owl_cache_mine();
-    if (c == &owl_cache_none)
-        c = owl_cache_get();
-    uintptr_t owner = owl_word_load_relaxed(&s->owner);
-    if (c == NULL || c == &owl_cache_gone) {
-        owl_block_mark(b);
-        owl_slab_give(&b, 1);
-    } else if (owner == (uintptr_t)c) {
-        owl_cache_push(c, s->class, b);
-    } else {
-        owl_cache_push_remote(c, (struct owl_owner *)owner, b, s->bytes);
-    }
-}
-
-static void give_large(struct owl_span *s)
-{
-    struct owl_cache *c = owl_large_may_retire(s) ? owl_cache_get() : NULL;
-    if (c != NULL)
-        owl_cache_give_span_full(c, s);
+    if (s->kind == OWL_KIND_LARGE && (uintptr_t)p == s->start && !s->held)
+        return true;
+    if (s->kind != OWL_KIND_LARGE)
+        owl_fault(OWL_FAULT_INVALID, p, 0);
     else
-        owl_large_free(s);
+        owl_fault((uintptr_t)p == s->start ? OWL_FAULT_DOUBLE : OWL_FAULT_INTERIOR, p, 0);
+    return false;
+}
+
+/* What a pointer is that a caller hands in, after all checks. */
+enum is { WRONG, SPAN, MAPPING, GUARDED };
+
+/* WRONG has been reported. *s: the descriptor of a SPAN's or slab's block; else NULL. */
+static enum is look_up(const void *p, struct owl_span **s)
+{
+    *s = owl_span_of(p);
+    if (*s != NULL) {
+        bool right = (*s)->kind == OWL_KIND_SLAB ? check_small(*s, p) : check_large(*s, p);
+        return right ? SPAN : WRONG;
+    }
+    if (owl_guard_contains(p))
+        return owl_guard_bytes(p) != 0 ? GUARDED : WRONG;
+    if (owl_mapping_bytes(p) != 0)
+        return MAPPING;
+    owl_fault(owl_mapping_contains(p) ? OWL_FAULT_INTERIOR : OWL_FAULT_FOREIGN, p, 0);
+    return WRONG;
+}
+
+static size_t usable_of(enum is what, const struct owl_span *s, const void *p)
+{
+    switch (what) {
+    case SPAN:
+        return s->bytes;
+    case MAPPING:
+        return owl_mapping_bytes(p);
+    case GUARDED:
+        return owl_guard_bytes(p);
+    default:
+        return 0;
+    }
+}
+
+static void free_checked(struct owl_span *s, void *p)
+{
+    if (__builtin_expect(owl_careful.on, 0))
+        release_carefully(p);
+    else
+        release(s, p);
 }
 
 static void free_large(void *p)
 {
     int saved = errno;
-    struct owl_span *s = checked(p);
-    if (s == NULL)
+    struct owl_span *s = owl_span_of(p);
+    if (s == NULL && owl_guard_contains(p))
+        owl_guard_free(p);
+    else if (look_up(p, &s) == MAPPING)
         owl_mapping_end(p);
-    else
-        give_large(s);
+    else if (s != NULL)
+        free_checked(s, p);
     errno = saved;
 }
 
@@ -153,8 +243,8 @@ void owl_free_slow(void *p)
 {
     struct owl_span *s = owl_span_of(p);
     if (s != NULL && s->kind == OWL_KIND_SLAB) {
-        check_small(s, p);
-        free_small(s, p);
+        if (check_small(s, p))
+            free_checked(s, p);
     } else if (p != NULL) {
         free_large(p);
     }
@@ -183,14 +273,19 @@ void owl_free(void *p)
     owl_free_fast(p);
 }
 
+/* A pointer that is no block is free's business. */
 void owl_free_sized(void *p, size_t size)
 {
     const struct owl_span *s = owl_span_of(p);
-    size_t usable = s != NULL ? s->bytes : owl_mapping_bytes(p);
-    /* A pointer that is no block is free's business. */
-    if (size > usable && p != NULL && (s != NULL ? s->kind != OWL_KIND_NONE : usable != 0))
-        owl_report(OWL_FAULT_SIZE, p, usable);
-    owl_free_fast(p);
+    size_t usable = 0;
+    if (s != NULL && s->kind != OWL_KIND_NONE)
+        usable = s->bytes;
+    else if (s == NULL && p != NULL)
+        usable = owl_guard_contains(p) ? owl_guard_peek(p) : owl_mapping_bytes(p);
+    if (usable != 0 && size > usable)
+        owl_fault(OWL_FAULT_SIZE, p, usable);
+    else
+        owl_free_fast(p);
 }
 
 void owl_free_aligned_sized(void *p, size_t alignment, size_t size)
@@ -216,8 +311,9 @@ size_t owl_malloc_usable_size(const void *p)
 {
     if (p == NULL)
         return 0;
-    const struct owl_span *s = checked(p);
-    return s != NULL ? s->bytes : owl_mapping_bytes(p);
+    struct owl_span *s;
+    enum is what = look_up(p, &s);
+    return usable_of(what, s, p);
 }
 
 size_t owl_good_size(size_t size)
@@ -257,10 +353,10 @@ static void *make_do(void *p, struct owl_span *s, size_t usable, size_t size)
     return q == NULL && size <= usable ? p : q;
 }
 
-static void *resize(void *p, size_t size)
+static void *resize(void *p, struct owl_span *s, size_t usable, size_t size)
 {
-    struct owl_span *s = checked(p);
-    size_t usable = s != NULL ? s->bytes : owl_mapping_bytes(p);
+    if (owl_careful.on && s != NULL && size > OWL_SMALL_MAX)
+        owl_careful_cut(s, size);
     void *moved = resize_in_place(p, s, size);
     if (moved != NULL)
         return moved;
@@ -282,8 +378,14 @@ void *owl_realloc(void *p, size_t size)
     }
     if (size > PTRDIFF_MAX)
         return out_of_memory();
+    struct owl_span *s;
+    enum is what = look_up(p, &s);
+    if (what == WRONG) {
+        errno = EINVAL;
+        return NULL;
+    }
     int saved = errno;
-    void *moved = resize(p, size);
+    void *moved = resize(p, s, usable_of(what, s, p), size);
     errno = moved != NULL ? saved : ENOMEM;
     return moved;
 }
@@ -315,7 +417,7 @@ static void *alloc_aligned(size_t alignment, size_t size)
     unsigned class = aligned_class(alignment, size);
     if (class == OWL_CLASSES)
         return alloc_large(size, alignment, false);
-    return alloc_class(class);
+    return alloc_small(class, size, alignment);
 }
 
 void *owl_aligned_alloc(size_t alignment, size_t size)

@@ -23,6 +23,8 @@
  *
  *   &owl_cache_none   it has not called yet: no block, no room; the first call makes a cache
  *   a cache           from then on; &owl_cache_none for moments, while the cache is claimed
+ *                     With hardened calls (owl_cache_harden) it stays at that, and another word of
+ *                     the thread leads to the cache.
  *   &owl_cache_gone   its destructor has run: served by the orphans' slabs, one block at a time
  */
 #ifndef OWL_CORE_CACHE_H
@@ -115,6 +117,10 @@ static inline struct owl_cache *owl_cache_mine(void)
  * of all the allocator, if need be. Keeps errno. NULL: the thread has ended, there is no memory
  * for a cache, or the program has no thread key left. */
 struct owl_cache *owl_cache_get(void);
+
+/* Takes the options that harden calls from now on: junk, zero_on_free, quarantine, guard, secure.
+ * At the start of the program, once, in its only thread. */
+void owl_cache_harden(void);
 
 /* A block of a class whose magazine is empty. NULL: no memory. */
 void *owl_cache_refill(struct owl_cache *c, unsigned class);

@@ -6,10 +6,19 @@
 #include <pthread.h>
 #include <sys/auxv.h>
 
+#include "careful.h"
+#include "fault.h"
+#include "guard.h"
 #include "mapping.h"
 #include "memfd.h"
 #include "option.h"
 #include "os.h"
+
+/* With hardened calls owl_cache_self stays at &owl_cache_none, so that each call finds no block and
+ * no room and comes to a slow door; this has the thread's cache in its place, for claims too. */
+static __thread owl_word veiled_self __attribute__((tls_model("initial-exec"))) =
+    (uintptr_t)&owl_cache_none;
+static bool hardened; /* written once, before there are threads */
 
 /* The cache of this thread, though it may be claimed. */
 static __thread struct owl_cache *own __attribute__((tls_model("initial-exec")));
@@ -112,6 +121,8 @@ static void thread_ends(void *cache);
  * of ranks. */
 static void set_up(void)
 {
+    pthread_atfork(owl_guard_fork_prepare, owl_guard_fork_parent, owl_guard_fork_child);
+    pthread_atfork(owl_careful_fork_prepare, owl_careful_fork_parent, owl_careful_fork_child);
     pthread_atfork(owl_memfd_fork_prepare, owl_memfd_fork_parent, owl_memfd_fork_child);
     pthread_atfork(owl_mapping_fork_prepare, owl_mapping_fork_parent, owl_mapping_fork_child);
     pthread_atfork(fork_prepare, fork_parent, fork_child);
@@ -214,9 +225,9 @@ static void make_own(struct owl_cache *c)
 {
     owl_lock(&c->claim);
     own = c;
-    c->self = &owl_cache_self;
+    c->self = hardened ? &veiled_self : &owl_cache_self;
     c->system = owl_os.thread_self();
-    owl_word_store_relaxed(&owl_cache_self, (uintptr_t)c);
+    owl_word_store_relaxed(c->self, (uintptr_t)c);
     owl_unlock(&c->claim);
 }
 
@@ -226,6 +237,7 @@ static void disown(struct owl_cache *c, const struct owl_cache *next)
     own = NULL;
     c->self = NULL;
     owl_word_store_relaxed(&owl_cache_self, (uintptr_t)next);
+    owl_word_store_relaxed(&veiled_self, (uintptr_t)&owl_cache_none);
     owl_unlock(&c->claim);
 }
 
@@ -260,13 +272,19 @@ static struct owl_cache *find_cache(void)
     return c;
 }
 
-struct owl_cache *owl_cache_get(void)
+static inline struct owl_cache *mine(void)
 {
     struct owl_cache *c = owl_cache_mine();
+    return hardened && c == &owl_cache_none ? (struct owl_cache *)owl_word_once(&veiled_self) : c;
+}
+
+struct owl_cache *owl_cache_get(void)
+{
+    struct owl_cache *c = mine();
     while (c == &owl_cache_none && own != NULL) { /* it is claimed */
         owl_lock(&own->claim);
         owl_unlock(&own->claim);
-        c = owl_cache_mine();
+        c = mine();
     }
     if (c != &owl_cache_none)
         return c != &owl_cache_gone ? c : NULL;
@@ -289,6 +307,32 @@ struct owl_cache *owl_cache_get(void)
     return c;
 }
 
+static unsigned long thread_of(const void *owner)
+{
+    if (owner == &owl_orphans)
+        return 0;
+    return (unsigned long)owl_word_load_relaxed(&((const struct owl_cache *)owner)->thread);
+}
+
+void owl_cache_harden(void)
+{
+    bool secure = owl_option(OWL_OPTION_SECURE) != 0;
+    uint32_t rate = (uint32_t)owl_option(OWL_OPTION_GUARD);
+    owl_fault_begin(thread_of);
+    owl_careful_begin();
+    hardened = owl_careful.on || rate != 0;
+    if (own != NULL && hardened) {
+        owl_word_store_relaxed(&owl_cache_self, (uintptr_t)&owl_cache_none);
+        make_own(own);
+    }
+    if (secure)
+        owl_check_close();
+    if (secure && rate == 0)
+        rate = OWL_GUARD_SECURE;
+    if (rate != 0)
+        owl_guard_begin(rate, hardened);
+}
+
 /* Before all other constructors (the library is linked with -z initfirst): see set_up. glibc hands
  * constructors the arguments of main; at this point its own `environ` may not be set yet. A program
  * with other rights than its caller's does not let that one choose. */
@@ -304,6 +348,7 @@ __attribute__((constructor(101))) static void start(int count, char **arguments,
     if (!caches.ready)
         set_up();
     owl_unlock(&caches.lock);
+    owl_cache_harden();
 }
 
 struct owl_cache *owl_cache_all(void)

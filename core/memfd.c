@@ -150,7 +150,7 @@ int owl_memfd_exchange(struct owl_span *a, struct owl_span *b, size_t granules)
     }
     if (result == OWL_REMAP_TORN &&
         (restore(a, granules) != 0 || restore(b, granules) != 0))
-        owl_report(OWL_FAULT_REMAP, at, bytes);
+        owl_report_fatal(OWL_FAULT_REMAP, at, bytes);
     return -1;
 }
 

@@ -82,6 +82,8 @@ static bool understand(const struct option *o, const char *text, long long *valu
     const char *const *words = words_of(o);
     if (words != NULL)
         return find_word(words, text, value);
+    if (o == &options[OWL_OPTION_GUARD] && text[0] == '1' && text[1] == '/')
+        text += 2;
     return parse(text, value) && accepts(o, *value);
 }
 

@@ -24,7 +24,12 @@
     OPTION(BACKING,     "backing",     OWL_BACKING_AUTO,     0,     OWL_BACKING_MEMFD,     false)  \
     OPTION(DECAY_MS,    "decay_ms",    OWL_DECAY_MS,         0,     OWL_DECAY_MS_MAX,      false)  \
     OPTION(SCAVENGER,   "scavenger",   OWL_SCAVENGER_AUTO,   0,     OWL_SCAVENGER_INLINE,  true)  \
-    OPTION(LIMIT,       "limit",       0,                    0,     PTRDIFF_MAX,           false)
+    OPTION(LIMIT,       "limit",       0,                    0,     PTRDIFF_MAX,           false)  \
+    OPTION(JUNK,        "junk",        0,                    0,     1,                     true)   \
+    OPTION(ZERO_ON_FREE, "zero_on_free", 0,                  0,     1,                     true)   \
+    OPTION(QUARANTINE,  "quarantine",  0,                    0,     PTRDIFF_MAX,           true)   \
+    OPTION(GUARD,       "guard",       0,                    0,     OWL_GUARD_RATE_MAX,    true)   \
+    OPTION(SECURE,      "secure",      0,                    0,     1,                     true)
 
 /* Values of the option `backing`; in the environment these words stand for them. */
 enum { OWL_BACKING_AUTO, OWL_BACKING_PRIVATE, OWL_BACKING_MEMFD };
@@ -54,6 +59,12 @@ static inline long long owl_option(enum owl_option option)
 static inline void owl_option_force(enum owl_option option, long long value)
 {
     owl_word_store_relaxed(&owl_option_values[option], (uintptr_t)value);
+}
+
+/* What fills free blocks with the option `junk`; with `zero_on_free` too that is zero. */
+static inline int owl_junk_free(void)
+{
+    return owl_option(OWL_OPTION_ZERO_ON_FREE) != 0 ? 0 : OWL_JUNK_FREE;
 }
 
 /* Takes the values from an environment, a list of "NAME=value" that ends in NULL. What is wrong

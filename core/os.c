@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #define _GNU_SOURCE /* mremap */
 #include "os_file.h"
+#include "os_guard.h"
 #include "os_hidden.h"
 #include "os_pagefile.h"
 #include "os_pages.h"
@@ -355,6 +356,11 @@ struct owl_os owl_os = {
     .wake_all = os_wake_all,
     .thread_self = os_thread_self,
     .thread_lives = os_thread_lives,
+
+    .trace_begin = os_trace_begin,
+    .trace = os_trace,
+    .where = os_where,
+    .catch_guard = os_catch_guard,
 
     .lines = os_lines,
     .pressure_open = os_pressure_open,

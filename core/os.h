@@ -217,6 +217,19 @@ struct owl_os {
     struct owl_os_thread (*thread_self)(void);
     bool (*thread_lives)(const struct owl_os_thread *thread);
 
+    /* --- guarded blocks, os_guard.c --- */
+
+    /* Before the first `trace`; may allocate. */
+    void (*trace_begin)(void);
+    /* Who calls: return addresses from the inside out, at most so many. Their number. */
+    size_t (*trace)(const void **frames, size_t most);
+    /* The file that an address of code is of, and where in it, as addr2line(1) wants it. False: it
+     * is not known. */
+    bool (*where)(const void *address, const char **file, uintptr_t *offset);
+    /* From now on `fault` is called with accesses to pages that are not accessible. It says whether
+     * to try again; if not, the handler of SIGSEGV that was there before gets it. 0, or -1. */
+    int (*catch_guard)(bool (*fault)(uintptr_t address));
+
     /* --- memory pressure, os_pressure.c --- */
 
     /* Calls line with each line of a small file, without its end, while that says true. 0; or

@@ -23,6 +23,10 @@ int os_populate_read(void *start, size_t bytes);
 void os_join(void *start, size_t bytes);
 int os_no_fork(void *start, size_t bytes);
 int os_catch(bool (*fault)(uintptr_t address, bool write));
+
+/* From a handler of ours: the handler before it is called, or happens what does without one: with
+ * that restored the access is repeated, or, if the signal was sent, sent again. */
+void os_pass_on(const struct sigaction *to, int number, siginfo_t *info, void *context);
 bool os_permits(uintptr_t address, bool write);
 void os_signals_block(sigset_t *mask);
 void os_signals_restore(const sigset_t *mask);

@@ -107,13 +107,11 @@ static bool is_write(const siginfo_t *info, const void *context)
 #endif
 }
 
-/* The handler before ours, or what happens without one: with that restored the access is repeated,
- * or, if the signal was sent, sent again. */
-static void pass_on(int number, siginfo_t *info, void *context)
+void os_pass_on(const struct sigaction *to, int number, siginfo_t *info, void *context)
 {
-    if ((before.sa_flags & SA_SIGINFO) == 0 &&
-        (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN)) {
-        if (info->si_code <= 0 && before.sa_handler == SIG_IGN)
+    if ((to->sa_flags & SA_SIGINFO) == 0 &&
+        (to->sa_handler == SIG_DFL || to->sa_handler == SIG_IGN)) {
+        if (info->si_code <= 0 && to->sa_handler == SIG_IGN)
             return;
         struct sigaction none = {.sa_handler = SIG_DFL};
         sigaction(number, &none, NULL);
@@ -121,16 +119,16 @@ static void pass_on(int number, siginfo_t *info, void *context)
             raise(number);
         return;
     }
-    sigset_t mask = before.sa_mask;
-    if ((before.sa_flags & SA_NODEFER) == 0)
+    sigset_t mask = to->sa_mask;
+    if ((to->sa_flags & SA_NODEFER) == 0)
         sigaddset(&mask, number);
     const ucontext_t *c = context;
     pthread_sigmask(SIG_SETMASK, &c->uc_sigmask, NULL);
     pthread_sigmask(SIG_BLOCK, &mask, NULL);
-    if ((before.sa_flags & SA_SIGINFO) != 0)
-        before.sa_sigaction(number, info, context);
+    if ((to->sa_flags & SA_SIGINFO) != 0)
+        to->sa_sigaction(number, info, context);
     else
-        before.sa_handler(number);
+        to->sa_handler(number);
 }
 
 static void on_fault(int number, siginfo_t *info, void *context)
@@ -138,7 +136,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
     int saved = errno;
     bool (*fault)(uintptr_t, bool) = (bool (*)(uintptr_t, bool))owl_word_load_acquire(&caught);
     if (info->si_code != SEGV_ACCERR || !fault((uintptr_t)info->si_addr, is_write(info, context)))
-        pass_on(number, info, context);
+        os_pass_on(&before, number, info, context);
     errno = saved;
 }
 

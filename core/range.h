@@ -72,7 +72,8 @@ struct owl_span {
     uint8_t kind;        /* enum owl_kind */
     uint8_t class;       /* slab */
     uint8_t range;       /* whose range this is */
-    uint8_t unused[13];
+    uint8_t unused[5];
+    owl_word seal;       /* slab: of the owner word; see slab.h */
 
     struct owl_span *next, *previous; /* in a list of the pool or of an owner */
     uint32_t free_blocks;             /* slab: number of ones in its free bits */
@@ -91,7 +92,9 @@ struct owl_span {
                                        * to; NULL: they are its own */
     uint32_t dry;                     /* slab: of its free blocks, bytes that need no purge: they
                                        * have no pages, or only such as others are on */
-    uint8_t unused2[4];
+    uint8_t filled;                   /* slab: free blocks are filled as the option `junk` says */
+    uint8_t held;                     /* large: it is free, and in quarantine */
+    uint8_t unused2[2];
 };
 
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
@@ -150,6 +153,12 @@ static inline size_t owl_span_index(const struct owl_span *s)
 static inline uintptr_t owl_span_address(const struct owl_span *s)
 {
     return owl_ranges[s->range].base + (owl_span_index(s) << OWL_GRANULE_SHIFT);
+}
+
+/* What the seal of a granule's owner word has to be. */
+static inline uintptr_t owl_span_seal_of(const struct owl_span *s, uintptr_t owner)
+{
+    return owl_page_map.secret ^ owner ^ (uintptr_t)s;
 }
 
 /* The free bits of a slab. */

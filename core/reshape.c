@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cache.h"
+#include "guard.h"
 #include "large.h"
 #include "mapping.h"
 #include "os.h"
@@ -17,7 +18,8 @@ static void *refuse(int error)
     return NULL;
 }
 
-/* The descriptor of a large block; NULL: it is a small one, or a mapping. p was checked. */
+/* The descriptor of a large block; NULL: it is a small one, a guarded one, or a mapping. p was
+ * checked. */
 static struct owl_span *large_of(const void *p)
 {
     struct owl_span *s = owl_span_of(p);
@@ -26,7 +28,7 @@ static struct owl_span *large_of(const void *p)
 
 static bool is_mapping(const void *p)
 {
-    return owl_span_of(p) == NULL;
+    return owl_span_of(p) == NULL && !owl_guard_contains(p);
 }
 
 /* A new block with `bytes` bytes of p, from `from` on, at `to`; p is freed, unless `keep`. */

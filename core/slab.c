@@ -6,6 +6,8 @@
 
 #include "check.h"
 #include "due.h"
+#include "fault.h"
+#include "option.h"
 #include "pool.h"
 
 struct owl_owner owl_orphans = {.lock.rank = OWL_RANK_ORPHANS};
@@ -43,8 +45,18 @@ static void list_remove(struct owl_span **list, struct owl_span *s)
 /* Writes the owner into every granule's descriptor. Relaxed: see the proof in slab.h. */
 static void set_owner(struct owl_span *s, uintptr_t owner)
 {
-    for (size_t i = 0; i < s->granules; i++)
+    for (size_t i = 0; i < s->granules; i++) {
         owl_word_store_relaxed(&s[i].owner, owner);
+        owl_word_store_relaxed(&s[i].seal, owl_span_seal_of(&s[i], owner));
+    }
+}
+
+bool owl_slab_look_again(const struct owl_span *s)
+{
+    owl_lock(&owl_orphans.lock);
+    bool sealed = owl_slab_bears_seal(s);
+    owl_unlock(&owl_orphans.lock);
+    return sealed;
 }
 
 static bool slab_is_valid(const struct owl_owner *o, const struct owl_span *s)
@@ -91,7 +103,10 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     s->free_blocks = c->blocks;
     s->first_word = 0;
     s->looked = 0;
-    s->dry = zero ? c->blocks * c->size : 0;
+    s->filled = owl_option(OWL_OPTION_JUNK) != 0;
+    if (s->filled)
+        memset((void *)s->start, owl_junk_free(), (size_t)c->blocks * c->size);
+    s->dry = zero && !s->filled ? c->blocks * c->size : 0;
     set_owner(s, owner_word(me));
     list_add(&me->with_free[class], s);
     me->slabs++;
@@ -189,7 +204,9 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
             s = make_slab(me, class);
         if (s == NULL)
             break;
-        unsigned more = take_bits(s, want - taken, blocks + taken);
+        unsigned more = owl_option(OWL_OPTION_SECURE) != 0
+                            ? owl_slab_take_random(s, want - taken, blocks + taken, &me->random)
+                            : take_bits(s, want - taken, blocks + taken);
         note_taken(me, s, more);
         taken += more;
         if (s->free_blocks == 0) {
@@ -220,8 +237,9 @@ bool owl_slab_is_at_hand(struct owl_owner *me, unsigned class)
 struct given {
     size_t others;          /* blocks that belong to other owners, at the front of the array */
     struct owl_span *ended; /* spans of slabs that ended, linked by `next` */
-    struct owl_block *bad;  /* a block that is at home already: to be reported, but not under the
-                               lock, for a handler of SIGABRT may allocate */
+    struct owl_block *bad;  /* a block that is at home already, or whose owner word is damaged: to
+                               be reported, but not under the lock, for a handler may allocate */
+    enum owl_fault fault;   /* what is wrong with it */
 };
 
 /* One block comes home. The lock of o, who owns s, is held. False: it is at home already. */
@@ -253,6 +271,16 @@ static bool give_one(struct owl_owner *o, struct owl_span *s, struct owl_block *
     return true;
 }
 
+/* Leaves out block number i, and what comes after it for later. */
+static void set_aside(struct given *given, struct owl_block **blocks, size_t n, size_t i,
+                      enum owl_fault fault)
+{
+    given->bad = blocks[i];
+    given->fault = fault;
+    memmove(&blocks[given->others], &blocks[i + 1], (n - i - 1) * sizeof *blocks);
+    given->others += n - i - 1;
+}
+
 /* Brings home those of the blocks whose slabs belong to o. Others there are few: those whose slab
  * changed hands while they were on the way. */
 static struct given give_to(struct owl_owner *o, struct owl_block **blocks, size_t n)
@@ -264,8 +292,11 @@ static struct given give_to(struct owl_owner *o, struct owl_block **blocks, size
         struct owl_span *s = owl_span_of(b);
         if (owl_word_load_relaxed(&s->owner) != owner_word(o)) {
             blocks[given.others++] = b;
+        } else if (!owl_slab_bears_seal(s)) {
+            set_aside(&given, blocks, n, i, OWL_FAULT_OWNER);
+            break;
         } else if (!give_one(o, owl_span_of((void *)s->start), b, &given)) {
-            given.bad = b;
+            set_aside(&given, blocks, n, i, OWL_FAULT_DOUBLE);
             break;
         }
     }
@@ -280,8 +311,12 @@ void owl_slab_give(struct owl_block **blocks, size_t n)
     while (n > 0) {
         const struct owl_span *s = owl_span_of(blocks[0]);
         uintptr_t owner = owl_word_load_relaxed(&s->owner);
-        if (owner == 0)
-            owl_report(OWL_FAULT_DOUBLE, blocks[0], 0);
+        bool sealed = owl_slab_is_sealed(s);
+        if (owner == 0 || !sealed) {
+            owl_fault(sealed ? OWL_FAULT_DOUBLE : OWL_FAULT_OWNER, *blocks++, 0);
+            n--;
+            continue;
+        }
         struct given given = give_to((struct owl_owner *)owner, blocks, n);
         while (given.ended != NULL) {
             struct owl_span *ended = given.ended;
@@ -289,7 +324,7 @@ void owl_slab_give(struct owl_block **blocks, size_t n)
             owl_pool_give(ended, ended->granules);
         }
         if (given.bad != NULL)
-            owl_report(OWL_FAULT_DOUBLE, given.bad, owl_span_of(given.bad)->bytes);
+            owl_fault(given.fault, given.bad, 0);
         n = given.others;
         owl_due_look();
     }

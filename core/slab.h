@@ -28,6 +28,12 @@
  * Owners are never unmapped, so a stale owner's lock may always be taken. A thread has its cache
  * before it reads the word, for caches go from thread to thread.
  *
+ * The word has a seal, so that one which was overwritten is not taken for an address: a number that
+ * takes the allocator's secret to make. It is looked at where a block does not take the fast path,
+ * and when it comes home, under the owner's lock. A reader without a lock may find one of the two
+ * words changed and not the other, while the slab changes hands; it looks again under the lock of
+ * the orphans, which whoever changes the words of a slab with blocks out has.
+ *
  * tests/model/owner.pml is a model of this, which `make check` searches for a counterexample.
  */
 #ifndef OWL_CORE_SLAB_H
@@ -49,6 +55,8 @@ struct owl_owner {
     struct owl_span *with_free[OWL_CLASSES];     /* slabs with a block at home; one that
                                                     gets its first is put in front */
     struct owl_span *full;                       /* slabs with none */
+    uint64_t random;                             /* with the option `secure`: decides which
+                                                    blocks are next; 0: not used yet */
 } __attribute__((aligned(OWL_CACHE_LINE)));
 
 /* Owns the slabs of ended threads, and serves threads that have no cache any more. */
@@ -63,6 +71,11 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
 
 /* Whether a take of the class would find a block without asking the pool; the same callers. */
 bool owl_slab_is_at_hand(struct owl_owner *me, unsigned class);
+
+/* Takes up to `want` free blocks out of one slab and marks them: any, in any order. The lock of its
+ * owner, whose random state this is, is held. Their number. */
+unsigned owl_slab_take_random(struct owl_span *s, unsigned want, struct owl_block **blocks,
+                              uint64_t *random);
 
 /* Brings n blocks home, whoever owns their slabs, and spoils the array. A slab that has all its
  * blocks at home goes to the pool. Keeps errno. Any thread; no lock may be held. */
@@ -81,6 +94,22 @@ bool owl_slab_purge_idle(struct owl_owner *o, unsigned epoch);
 static inline size_t owl_slab_idle(const struct owl_span *s)
 {
     return (size_t)s->free_blocks * s->bytes - s->dry;
+}
+
+/* Whether a granule's owner word bears its seal, at this moment. */
+static inline bool owl_slab_bears_seal(const struct owl_span *s)
+{
+    uintptr_t owner = owl_word_load_relaxed(&s->owner);
+    return owl_word_load_relaxed(&s->seal) == owl_span_seal_of(s, owner);
+}
+
+/* Whether the word is what the allocator wrote. A block of the slab is out. Any thread; no lock may
+ * be held. */
+bool owl_slab_look_again(const struct owl_span *s);
+
+static inline bool owl_slab_is_sealed(const struct owl_span *s)
+{
+    return __builtin_expect(owl_slab_bears_seal(s), 1) || owl_slab_look_again(s);
 }
 
 /* Leaves all slabs to the orphans. The owner's own thread, when it ends. */

@@ -5,7 +5,8 @@
  * taken away; when a block there goes out again, its page is fresh.
  *
  * `looked` is 0 if blocks were taken from a slab since it was last looked at; else the epoch of the
- * look since which none were. Blocks that come home do not count: so a slab to which they only
+ * look since which none were. Slabs whose free blocks are filled with junk, for writes to be seen,
+ * are left alone. Blocks that come home do not count: so a slab to which they only
  * come, while others serve, loses its free pages all the time.
  */
 #include "due.h"
@@ -59,7 +60,7 @@ static size_t purge_slab(struct owl_owner *o, struct owl_span *s)
 static struct owl_span *next_due(struct owl_span *s, unsigned epoch, bool *later)
 {
     for (; s != NULL; s = s->next) {
-        if (owl_slab_idle(s) == 0)
+        if (owl_slab_idle(s) == 0 || s->filled)
             continue;
         if (epoch == 0 || (s->looked != 0 && s->looked != epoch))
             break;

@@ -130,6 +130,23 @@
 #define OWL_DIRTY_SHARE 8
 #define OWL_DIRTY_SHARE_MAX (1 << 20)
 
+/* Guarded blocks: so many places for them, each with room for one of at most so many bytes (of
+ * OWL_SMALL_MAX at least, so that any small one fits); the option `guard` is one in at most so
+ * many. With the option `secure` alone one in so many is guarded, roughly. */
+#define OWL_GUARD_SLOTS 512
+#define OWL_GUARD_BYTES OWL_SMALL_MAX
+#define OWL_GUARD_RATE_MAX (1 << 30)
+#define OWL_GUARD_SECURE 20000
+
+/* What fills memory with the option `junk`: blocks when they are handed out, and when they are
+ * freed; and what lies beside a guarded block on its pages. */
+#define OWL_JUNK_OUT 0xa5
+#define OWL_JUNK_FREE 0x5a
+#define OWL_JUNK_BESIDE 0xc7
+
+/* The quarantine holds at most so many blocks. */
+#define OWL_QUARANTINE_BLOCKS (1 << 16)
+
 /* A call that finds no memory has all free memory given back and tries again: at most so often. */
 #define OWL_TRIES 8
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What callers do wrong is found, and reported in one line. */
+#include <limits.h>
 #include <pthread.h>
 
 #include "alloc.h"
@@ -450,19 +451,27 @@ static void double_frees_found_at_home(void **state)
 
 static void report_longest(void)
 {
-    owl_report(OWL_FAULT_DOUBLE, culprit((void *)UINTPTR_MAX), SIZE_MAX);
+    owl_report(OWL_FAULT_DOUBLE, &(struct owl_corruption){.pointer = culprit((void *)UINTPTR_MAX),
+                                                          .block = (void *)UINTPTR_MAX,
+                                                          .bytes = SIZE_MAX,
+                                                          .size_class = INT32_MAX,
+                                                          .owner = (void *)UINTPTR_MAX,
+                                                          .thread = ULONG_MAX});
 }
 
-static void report_null(void)
+static void report_shortest(void)
 {
-    owl_report(OWL_FAULT_SIZE, culprit((void *)1), 1);
+    owl_report(OWL_FAULT_SIZE, &(struct owl_corruption){
+                                   .pointer = culprit((void *)1), .bytes = 1, .size_class = -1});
 }
 
 static void reports_are_one_line(void **state)
 {
     (void)state;
-    expect_death(report_longest, "(block of 18446744073709551615 bytes)\n");
-    expect_death(report_null, "(block of 1 bytes)\n");
+    expect_death(report_longest,
+                 "(block of 18446744073709551615 bytes at 0xffffffffffffffff, class 2147483647, "
+                 "owner 0xffffffffffffffff of thread 0xffffffffffffffff)\n");
+    expect_death(report_shortest, "(block of 1 bytes)\n");
 }
 
 /* Nothing of all that is seen where nothing is wrong. */

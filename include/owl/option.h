@@ -51,6 +51,29 @@
  *       free memory back to the system first, and takes free blocks from the caches; if that is not
  *       enough the call returns NULL with ENOMEM. A limit below what is in use takes nothing away,
  *       but nothing grows until enough is freed. After a fork it holds for parent and child each.
+ *   junk         0          0, 1
+ *       1: blocks are filled when they are handed out (with 0xa5; not by calloc) and when they are
+ *       freed (with 0x5a), and a small block is reported if it was written to in between. Memory
+ *       that is free within slabs stays resident. By the environment only, like all that follow;
+ *       owl_check(7) tells what they find.
+ *   zero_on_free 0          0, 1
+ *       1: the contents of a block are wiped when it is freed, and what realloc cuts off of a large
+ *       one. Not of what processes share. With `junk`, zero is what free blocks are filled with.
+ *   quarantine   0          0 and up
+ *       Bytes of freed blocks that wait before they can be used again, at most 65536 blocks; the
+ *       oldest go first. With `junk` they are looked at when they go. Blocks larger than this, and
+ *       those above 1 GiB, do not wait. For owl_stats and `limit` they are in use; a call that finds
+ *       no memory ends the wait of all.
+ *   guard        0          0 to 1073741824, or as 1/N; 0: none
+ *       One in N allocations of at most 32 KiB gets pages of its own between pages that cannot be
+ *       touched, at either end of them, and has none when it is freed: so a use beyond its ends or
+ *       after its end is reported at once, with the callers of that and of the calls that allocated
+ *       and freed it. Up to 512 blocks at a time. Such a block has no more usable bytes than
+ *       were asked for, whatever owl_good_size says; owl_stats and `limit` do not count it.
+ *   secure       0          0, 1
+ *       1: blocks are taken from slabs in an order that nobody knows; if `guard` is not set, some
+ *       blocks are guarded, about one in 20000 of those that come from slabs; and a handler of
+ *       owl_on_corruption cannot make the program go on.
  *
  * All functions are thread-safe.
  */
