@@ -188,13 +188,15 @@ static bool check_large(const struct owl_span *s, const void *p)
 /* What a pointer is that a caller hands in, after all checks. */
 enum is { WRONG, SPAN, MAPPING, GUARDED };
 
-/* WRONG has been reported. *s: the descriptor of a SPAN's or slab's block; else NULL. */
+/* WRONG has been reported. *s: the descriptor of a block in a slab or SPAN; else NULL. */
 static enum is look_up(const void *p, struct owl_span **s)
 {
     *s = owl_span_of(p);
     if (*s != NULL) {
-        bool right = (*s)->kind == OWL_KIND_SLAB ? check_small(*s, p) : check_large(*s, p);
-        return right ? SPAN : WRONG;
+        if ((*s)->kind == OWL_KIND_SLAB ? check_small(*s, p) : check_large(*s, p))
+            return SPAN;
+        *s = NULL;
+        return WRONG;
     }
     if (owl_guard_contains(p))
         return owl_guard_bytes(p) != 0 ? GUARDED : WRONG;

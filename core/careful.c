@@ -27,8 +27,9 @@ void owl_careful_begin(void)
         .zero = owl_option(OWL_OPTION_ZERO_ON_FREE) != 0,
         .quarantine = (size_t)owl_option(OWL_OPTION_QUARANTINE),
     };
+    size_t bytes = owl_round_up(OWL_QUARANTINE_BLOCKS * sizeof *held.ring, owl_os.page);
     if (c.quarantine > 0 && held.ring == NULL)
-        held.ring = owl_os.map(owl_round_up(OWL_QUARANTINE_BLOCKS * sizeof *held.ring, owl_os.page));
+        held.ring = owl_os.map(bytes);
     if (held.ring == NULL)
         c.quarantine = 0;
     c.on = c.junk || c.zero || c.quarantine > 0;

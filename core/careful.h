@@ -42,8 +42,8 @@ void owl_careful_begin(void);
 /* A block of a slab, or of a span, is about to be handed out. */
 void owl_careful_hand_out(void *p, bool zero);
 
-/* A block was found to be what a caller may free: fills it, and puts it into the quarantine. What is
- * to be released now: p itself, or an older one that made place for it; NULL: nothing. */
+/* A block was found to be what a caller may free: fills it, and puts it into the quarantine. What
+ * is to be released now: p itself, or an older one that made place for it; NULL: nothing. */
 void *owl_careful_take_in(void *p);
 
 /* One more block to be released, while the quarantine holds too much, or with `any` while it holds

@@ -77,6 +77,15 @@ static bool slab_is_valid(const struct owl_owner *o, const struct owl_span *s)
            s->dry <= (size_t)ones * c->size;
 }
 
+/* What any free block is like with the option `junk`: filled, and marked, so that one that was
+ * never handed out is known as well. */
+static void fill(struct owl_span *s, const struct owl_class *c)
+{
+    memset((void *)s->start, owl_junk_free(), (size_t)c->blocks * c->size);
+    for (uintptr_t b = s->start; b <= s->last; b += c->size)
+        owl_block_mark((struct owl_block *)b);
+}
+
 /* A fresh slab: all blocks at home. */
 static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
 {
@@ -105,7 +114,7 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     s->looked = 0;
     s->filled = owl_option(OWL_OPTION_JUNK) != 0;
     if (s->filled)
-        memset((void *)s->start, owl_junk_free(), (size_t)c->blocks * c->size);
+        fill(s, c);
     s->dry = zero && !s->filled ? c->blocks * c->size : 0;
     set_owner(s, owner_word(me));
     list_add(&me->with_free[class], s);

@@ -50,14 +50,15 @@ typedef void owl_corruption_handler(const struct owl_corruption *corruption);
  * handler before; NULL: there was none.
  *
  * It is called by the thread that made the call, or used the memory, and holds no locks of the
- * allocator, so it may allocate and free; but it should do no more than a handler of signals may,
- * as the access to a guarded block is one, and what comes home late is seen by the allocator's own
+ * allocator, so it may allocate and free. But it should do no more than a handler of signals may:
+ * an access to a guarded block is one, and what comes home late is seen by the allocator's own
  * thread, of which libc knows nothing. A fault within the handler is reported and ends the process.
- * The handler may end the process, or leave by longjmp (then faults of this thread are reported from
- * then on), or return: then the call in question does nothing. Nothing is freed, and where there is
- * a result it is NULL with EINVAL, or 0; a block that was written to after it was freed is handed
- * out all the same; and the page that was used wrongly becomes accessible, for good. With the option
- * `secure` the process ends by abort() when the handler returns.
+ *
+ * The handler may end the process; or leave by longjmp, after which faults of this thread are
+ * reported; or return: then the call in question does nothing. Nothing is freed, and where there
+ * is a result it is NULL with EINVAL, or 0. A block that was written to after it was freed is
+ * handed out all the same, and a page that was used wrongly becomes accessible for good. With the
+ * option `secure` the process ends by abort() when the handler returns.
  *
  * Thread-safe.
  */

@@ -62,8 +62,8 @@
  *   quarantine   0          0 and up
  *       Bytes of freed blocks that wait before they can be used again, at most 65536 blocks; the
  *       oldest go first. With `junk` they are looked at when they go. Blocks larger than this, and
- *       those above 1 GiB, do not wait. For owl_stats and `limit` they are in use; a call that finds
- *       no memory ends the wait of all.
+ *       those above 1 GiB, do not wait. For owl_stats and `limit` they are in use; a call that
+ *       finds no memory ends the wait of all.
  *   guard        0          0 to 1073741824, or as 1/N; 0: none
  *       One in N allocations of at most 32 KiB gets pages of its own between pages that cannot be
  *       touched, at either end of them, and has none when it is freed: so a use beyond its ends or
