@@ -284,10 +284,12 @@ void owl_free_sized(void *p, size_t size)
         usable = s->bytes;
     else if (s == NULL && p != NULL)
         usable = owl_guard_contains(p) ? owl_guard_peek(p) : owl_mapping_bytes(p);
-    if (usable != 0 && size > usable)
-        owl_fault(OWL_FAULT_SIZE, p, usable);
-    else
+    if (usable == 0 || size <= usable)
         owl_free_fast(p);
+    else if (owl_guard_contains(p))
+        owl_guard_fault(OWL_FAULT_SIZE, p);
+    else
+        owl_fault(OWL_FAULT_SIZE, p, usable);
 }
 
 void owl_free_aligned_sized(void *p, size_t alignment, size_t size)

@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "check.h"
 #include "lock.h"
 #include "os.h"
 
@@ -260,6 +259,11 @@ size_t owl_guard_bytes(const void *p)
     if (bytes == 0)
         report_call(slot_of((uintptr_t)p), p);
     return bytes;
+}
+
+void owl_guard_fault(enum owl_fault fault, const void *p)
+{
+    report(fault, slot_of((uintptr_t)p), p, NULL);
 }
 
 /* One thread alone makes the block free, however many call. */

@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 #include "atomic.h"
+#include "check.h"
 #include "tune.h"
 
 /* Written once, before there are threads. */
@@ -65,6 +66,9 @@ size_t owl_guard_bytes(const void *p);
 
 /* The same without a report. */
 size_t owl_guard_peek(const void *p);
+
+/* Reports what is wrong with a call for the block that starts at p. */
+void owl_guard_fault(enum owl_fault fault, const void *p);
 
 /* Frees the block that starts at p, or reports why not. */
 void owl_guard_free(void *p);
