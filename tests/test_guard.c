@@ -36,7 +36,8 @@ static void expect(const char *what, const void *pointer, const void *block, siz
     owl_u32_store_relaxed(&calls, 0);
 }
 
-static const char after[] = "used after the block was freed", outside[] = "used, outside of the block",
+static const char after[] = "used after the block was freed",
+                  outside[] = "used, outside of the block",
                   beside[] = "written to, beside the block", twice[] = "double free",
                   interior[] = "points into a block, not at its start",
                   invalid[] = "not an allocated block (freed already, or never allocated)",
@@ -238,7 +239,8 @@ static void after_its_end(void)
     owl_free(p);
     check(*(volatile char *)opaque(p) == 0);
     expect(after, p, p, 70);
-    check(told.freed != NULL && freed.count > 0 && accessed.thread == (unsigned long)pthread_self());
+    check(told.freed != NULL && freed.count > 0);
+    check(accessed.thread == (unsigned long)pthread_self());
     p = owl_malloc(70);
     owl_free(p);
     poke(p + 69);

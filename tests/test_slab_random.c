@@ -69,7 +69,7 @@ static void or_in_none(void)
     check(followers() < 50);
 }
 
-/* All places of a slab are as likely to be first: of 64 parts of one, each is, and none is often. */
+/* Every place of a slab is as likely to be first: of 64 parts of one, each is, and none often. */
 static void any_place_may_be_first(void)
 {
     enum { TIMES = 6400, PARTS = 64 };
