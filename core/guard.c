@@ -301,7 +301,6 @@ void owl_guard_begin(uint32_t rate, bool exact)
         pool.free[i] = i;
     pool.count = OWL_GUARD_SLOTS;
     pool.seed = owl_os.secret();
-    owl_os.trace_begin();
     owl_guard = (struct owl_guard){
         .base = (uintptr_t)base, .bytes = bytes, .rate = rate, .exact = exact};
     owl_os.catch_guard(on_access);

@@ -46,7 +46,7 @@ struct owl_guard {
 extern OWL_LOCAL struct owl_guard owl_guard;
 
 /* From now on one in `rate` allocations is guarded; `exact`: all are counted. Without the memory
- * for it none is. At the start of the program; may allocate. */
+ * for it none is. At the start of the program. */
 void owl_guard_begin(uint32_t rate, bool exact);
 
 /* Counts so many allocations of this thread. Whether the one at hand is to be guarded. */

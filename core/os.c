@@ -357,7 +357,6 @@ struct owl_os owl_os = {
     .thread_self = os_thread_self,
     .thread_lives = os_thread_lives,
 
-    .trace_begin = os_trace_begin,
     .trace = os_trace,
     .where = os_where,
     .catch_guard = os_catch_guard,

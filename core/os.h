@@ -219,8 +219,6 @@ struct owl_os {
 
     /* --- guarded blocks, os_guard.c --- */
 
-    /* Before the first `trace`; may allocate. */
-    void (*trace_begin)(void);
     /* Who calls: return addresses from the inside out, at most so many. Their number. */
     size_t (*trace)(const void **frames, size_t most);
     /* The file that an address of code is of, and where in it, as addr2line(1) wants it. False: it

@@ -2,38 +2,45 @@
 /*
  * What guarded blocks need of the system: who calls, where code is, and faults.
  *
- * The unwinder is libgcc's, by way of libc's backtrace(3), which loads it when it is first called;
- * so it is called once at a time when that may be done. With glibc 2.35 it finds the tables of a
- * program without locks, so that it may be called from anywhere.
+ * The unwinder is the compiler's. libc's backtrace(3) would load it by dlopen, which can be done
+ * neither here, before libc has begun, nor within a malloc; so the library has a copy of its own.
+ * With glibc 2.35 it finds the tables of a program without locks, and may be called from anywhere.
  */
 #define _GNU_SOURCE
 #include "os_guard.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <execinfo.h>
 #include <link.h>
+#include <unwind.h>
 
 #include "os_watch.h"
 
-enum { FRAMES_MOST = 64 };
+struct walk {
+    const void **frames;
+    size_t most, count;
+    bool own; /* the first frame is this file's */
+};
 
-void os_trace_begin(void)
+static _Unwind_Reason_Code visit(struct _Unwind_Context *context, void *argument)
 {
-    void *frames[2];
-    backtrace(frames, 2);
+    struct walk *w = argument;
+    uintptr_t address = _Unwind_GetIP(context);
+    if (address == 0 || w->count == w->most)
+        return _URC_END_OF_STACK;
+    if (!w->own)
+        w->frames[w->count++] = (const void *)address;
+    w->own = false;
+    return _URC_NO_REASON;
 }
 
-/* Not this function's own frame. */
-__attribute__((noinline)) size_t os_trace(const void **frames, size_t most)
+size_t os_trace(const void **frames, size_t most)
 {
-    void *found[FRAMES_MOST];
+    struct walk w = {.frames = frames, .most = most, .own = true};
     int saved = errno;
-    int count = backtrace(found, most < FRAMES_MOST ? (int)most + 1 : FRAMES_MOST);
-    for (int i = 1; i < count; i++)
-        frames[i - 1] = found[i];
+    _Unwind_Backtrace(visit, &w);
     errno = saved;
-    return count > 1 ? (size_t)count - 1 : 0;
+    return w.count;
 }
 
 /* Where libc has _dl_find_object (2.35); dladdr(3) takes a lock. */

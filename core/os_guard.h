@@ -5,7 +5,6 @@
 
 #include "os.h"
 
-void os_trace_begin(void);
 size_t os_trace(const void **frames, size_t most);
 bool os_where(const void *address, const char **file, uintptr_t *offset);
 int os_catch_guard(bool (*fault)(uintptr_t address));
