@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Blocks in an order that nobody knows, for the option `secure`. Each is a bit that is picked at
- * random in a word of free bits that is: the first from there on that has any. So blocks behind
- * full words are somewhat more likely, which does no harm.
+ * Blocks in an order that nobody knows, for the option `secure`. One of the first words of free bits
+ * is picked at random, and then the bits of that word at random, and those of the next. So it is one
+ * of 256 blocks that is the next, and what is handed out together is near together: with a choice
+ * from all of a slab, a thread has that many more lines and pages of memory in its hands.
  */
 #include "slab.h"
 
@@ -26,21 +27,31 @@ static unsigned pick(uint64_t ones, unsigned turn)
     return ((unsigned)__builtin_ctzl(turned) + turn) % 64;
 }
 
-/* Leaves first_word as it is: there is no free bit below it still. */
+/* Words that the first block is picked from. */
+enum { CHOICE = 4 };
+
+/* A word to begin with: below it, from first_word on, there may be free bits. */
+static unsigned first_pick(struct owl_span *s, unsigned words, uint32_t random)
+{
+    const uint64_t *bits = owl_span_bits(s);
+    while (bits[s->first_word] == 0)
+        s->first_word++;
+    unsigned word = s->first_word + random % CHOICE;
+    return word < words ? word : s->first_word;
+}
+
 unsigned owl_slab_take_random(struct owl_span *s, unsigned want, struct owl_block **blocks,
                               uint64_t *random)
 {
     uint64_t *bits = owl_span_bits(s);
-    unsigned first = s->first_word;
-    unsigned words = (owl_classes[s->class].blocks + 63u) / 64 - first;
+    unsigned words = (owl_classes[s->class].blocks + 63u) / 64;
+    unsigned word = first_pick(s, words, next(random));
     if (want > s->free_blocks)
         want = s->free_blocks;
     for (unsigned taken = 0; taken < want; taken++) {
-        uint32_t r = next(random);
-        unsigned word = first + (unsigned)((uint64_t)(r >> 6) * words >> 26);
         while (bits[word] == 0)
-            word = word + 1 < first + words ? word + 1 : first;
-        unsigned bit = pick(bits[word], r % 64);
+            word = word + 1 < words ? word + 1 : s->first_word;
+        unsigned bit = pick(bits[word], next(random) % 64);
         bits[word] &= ~((uint64_t)1 << bit);
         blocks[taken] = (struct owl_block *)(s->start + (uintptr_t)(word * 64 + bit) * s->bytes);
         owl_block_mark(blocks[taken]);
