@@ -181,6 +181,31 @@ static void double_free_after_reuse_by_another_size(void)
     owl_free(other);
 }
 
+/* owl_check(7) says so: each of these does harm to the program's own blocks alone. */
+static void what_is_not_found(void)
+{
+    owl_on_corruption(note);
+    char *p = owl_malloc(SMALL), *next = owl_malloc(SMALL);
+    owl_free(p);
+    char *q = owl_malloc(SMALL);
+    check(q == p);
+    owl_free(opaque(p)); /* it is q's */
+    check(calls == 0);
+    owl_free(q);
+    expect_small(twice, q, q);
+    p = owl_malloc(SMALL);
+    check(next == p + owl_good_size(SMALL));
+    memset(opaque(p), 1, 2 * owl_good_size(SMALL));
+    owl_free_sized(next, 1);
+    memset(opaque(next), 2, SMALL);
+    check(calls == 0);
+    q = owl_malloc(SMALL);
+    check(q == next && calls == 0);
+    owl_free(p);
+    owl_free(q);
+    check(calls == 0 && owl_stats_heap_is_valid());
+}
+
 /* --- the owner word --- */
 
 static void *value;
@@ -391,6 +416,7 @@ int main(void)
         child_test(large_blocks),
         child_test(double_free_found_at_home),
         child_test(double_free_after_reuse_by_another_size),
+        child_test(what_is_not_found),
         cmocka_unit_test(owner_words),
         child_test(handlers_may_use_the_heap),
         child_test(handlers_may_jump),

@@ -112,6 +112,10 @@ static void the_environment_is_read(void)
     }
     read_entry("OWL_MAGAZINE=64K");
     check(messages == 0 && value_of("magazine") == 65536);
+    read_entry("OWL_GUARD=1/1000");
+    check(messages == 0 && value_of("guard") == 1000);
+    read_entry("OWL_GUARD=50");
+    check(messages == 0 && value_of("guard") == 50);
 }
 
 static void what_is_wrong_is_said_in_a_line(void)
@@ -129,6 +133,13 @@ static void what_is_wrong_is_said_in_a_line(void)
         check(strncmp(said, "owlalloc: OWL_DIRTY=", 20) == 0 && strstr(said, " 6291456\n") != NULL);
         check(strchr(said, '\n') == said + strlen(said) - 1);
     }
+    static const char *const rates[] = {"OWL_GUARD=1/", "OWL_GUARD=2/5", "OWL_GUARD=1/2/3"};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        read_entry(rates[i]);
+        check(messages == 1 && value_of("guard") == 0);
+    }
+    read_entry("OWL_JUNK=1/1");
+    check(messages == 1 && value_of("junk") == 0);
     read_entry("OWL_DIRTY_SHARE=2M");
     check(messages == 1 && value_of("dirty_share") == OWL_DIRTY_SHARE);
     check(strcmp(said, "owlalloc: OWL_DIRTY_SHARE=2M: not a number from 0 to 1048576 (K, M, G may "
