@@ -10,7 +10,7 @@
 
 /* What a slot is. A lost one is not used again: its pages could not be protected, or the program
  * uses them after a report. */
-enum state { EMPTY, MAKING, USED, FREED, LOST };
+enum state { EMPTY, MAKING, USED, FREEING, FREED, LOST };
 
 struct slot {
     owl_u32 state;
@@ -156,7 +156,6 @@ static bool make_block(struct slot *s, size_t size, size_t alignment)
         return false;
     s->start = right ? (from + bytes - usable) & ~(alignment - 1) : from;
     owl_u32_store_relaxed(&s->usable, (uint32_t)usable);
-    s->freed.count = 0;
     go_beside(s, true);
     note_caller(&s->allocated);
     owl_u32_store_release(&s->state, USED);
@@ -189,11 +188,11 @@ static void report(enum owl_fault fault, const struct slot *s, const void *p,
 {
     uint32_t state = owl_u32_load_acquire(&s->state);
     struct owl_corruption c = {.pointer = p, .size_class = -1, .accessed = accessed};
-    if (state == USED || state == FREED) {
+    if (state == USED || state == FREEING || state == FREED) {
         c.block = (const void *)s->start;
         c.bytes = owl_u32_load_relaxed(&s->usable);
         c.allocated = &s->allocated;
-        c.freed = state == FREED && s->freed.count > 0 ? &s->freed : NULL;
+        c.freed = state == FREED ? &s->freed : NULL;
     }
     owl_report(fault, &c);
 }
@@ -203,7 +202,7 @@ static void report_call(const struct slot *s, const void *p)
 {
     uint32_t state = owl_u32_load_acquire(&s->state);
     bool inside = (uintptr_t)p - s->start < owl_u32_load_relaxed(&s->usable);
-    if (state == FREED && (uintptr_t)p == s->start)
+    if ((state == FREEING || state == FREED) && (uintptr_t)p == s->start)
         report(OWL_FAULT_DOUBLE, s, p, NULL);
     else if (state == USED && inside)
         report(OWL_FAULT_INTERIOR, s, p, NULL);
@@ -240,7 +239,7 @@ static bool on_access(uintptr_t address)
     bool freed = owl_u32_load_acquire(&s->state) == FREED;
     report(freed ? OWL_FAULT_FREED : OWL_FAULT_OUTSIDE, s, (const void *)address, &caller);
     if (freed)
-        owl_u32_store_relaxed(&s->state, LOST);
+        owl_u32_cas(&s->state, FREED, LOST);
     return owl_os.commit((void *)(address & ~(owl_os.page - 1)), owl_os.page) == 0;
 }
 
@@ -271,7 +270,7 @@ void owl_guard_free(void *p)
 {
     struct slot *s = slot_of((uintptr_t)p);
     size_t bytes;
-    if (s->start != (uintptr_t)p || !owl_u32_cas(&s->state, USED, FREED)) {
+    if (s->start != (uintptr_t)p || !owl_u32_cas(&s->state, USED, FREEING)) {
         report_call(s, p);
         return;
     }
@@ -280,6 +279,7 @@ void owl_guard_free(void *p)
     if (beside != 0)
         report(OWL_FAULT_BESIDE, s, (const void *)beside, NULL);
     note_caller(&s->freed);
+    owl_u32_store_release(&s->state, FREED);
     void *from = (void *)pages_of(s, &bytes);
     if (owl_os.purge(from, bytes) == 0 && owl_os.protect(from, bytes, false, false) == 0)
         give_slot(s);

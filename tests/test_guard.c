@@ -468,6 +468,12 @@ static void threads_and_forks(void)
     check(owl_stats_heap_is_valid());
 }
 
+static void count(const struct owl_corruption *c)
+{
+    check(strcmp(c->what, twice) == 0);
+    owl_u32_add(&calls, 1);
+}
+
 static void *free_it(void *p)
 {
     owl_free(p);
@@ -477,7 +483,7 @@ static void *free_it(void *p)
 /* Of several that free at a time one does, and each of the others is told. */
 static void races_of_frees(void)
 {
-    owl_on_corruption(note);
+    owl_on_corruption(count);
     guard(1);
     for (unsigned i = 0; i < (unsigned)ROUNDS(200); i++) {
         pthread_t threads[3];
@@ -486,7 +492,7 @@ static void races_of_frees(void)
             check(pthread_create(&threads[k], NULL, free_it, p) == 0);
         for (size_t k = 0; k < 3; k++)
             check(pthread_join(threads[k], NULL) == 0);
-        check(owl_u32_load_relaxed(&calls) == 2 && strcmp(told.what, twice) == 0);
+        check(owl_u32_load_relaxed(&calls) == 2);
         owl_u32_store_relaxed(&calls, 0);
     }
 }
