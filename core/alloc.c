@@ -280,7 +280,7 @@ void owl_free_sized(void *p, size_t size)
 {
     const struct owl_span *s = owl_span_of(p);
     size_t usable = 0;
-    if (s != NULL && s->kind != OWL_KIND_NONE)
+    if (s != NULL && (s->kind == OWL_KIND_SLAB || s->kind == OWL_KIND_LARGE))
         usable = s->bytes;
     else if (s == NULL && p != NULL)
         usable = owl_guard_contains(p) ? owl_guard_peek(p) : owl_mapping_bytes(p);
