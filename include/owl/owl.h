@@ -13,7 +13,8 @@
  *     a thread whose destructors have begun. None may be called from a signal handler.
  *   - Functions that free keep errno. NULL may be freed, to no effect.
  *   - Freeing what is not an allocated block, or inside one, or twice, prints a line that names the
- *     pointer and the fault to file descriptor 2 and calls abort().
+ *     pointer and the fault to file descriptor 2 and calls abort(); or, if there is one, calls the
+ *     handler of owl/check.h, and does nothing if that returns.
  */
 #ifndef OWL_OWL_H
 #define OWL_OWL_H
@@ -88,8 +89,8 @@ OWL_API void *owl_pvalloc(size_t size) OWL_ATTR(malloc);
 OWL_API size_t owl_malloc_usable_size(const void *p);
 
 /* The usable size that a block of `size` bytes will have: asking for this many costs no more
- * memory. 0 if no block can be so large. The idea is malloc_good_size of macOS and nallocx of
- * jemalloc. Touches no memory. */
+ * memory. 0 if no block can be so large. (A guarded block, see the option `guard`, has just what was
+ * asked for.) The idea is malloc_good_size of macOS and nallocx of jemalloc. Touches no memory. */
 OWL_API size_t owl_good_size(size_t size);
 
 /* Gives free memory back to the system, at once: the caches of all threads are emptied, the
