@@ -3,8 +3,8 @@
 #
 # Faults of a program are found with each option that hardens, with and without a
 # handler; and real programs do the same work with OWL_SECURE=1 as without owlalloc:
-# Redis, python3, the C compiler, git and tclsh. With OWL_TEST_ALL=1 these run for a
-# minute each, and with the options for debugging too.
+# Redis, python3, the C compiler, git and tclsh. With OWL_TEST_ALL=1 these run for 20
+# seconds each, and with the options for debugging too.
 #
 # OWL_ROOT names the installation that is tested.
 
@@ -21,7 +21,7 @@ root=$(CDPATH='' cd -- "$root" && pwd)
 lib=$root/lib/libowl.so
 cc=${CC:-cc}
 seconds=0
-[ "${OWL_TEST_ALL-0}" = 0 ] || seconds=60
+[ "${OWL_TEST_ALL-0}" = 0 ] || seconds=20
 unset OWL_JUNK OWL_ZERO_ON_FREE OWL_QUARANTINE OWL_GUARD OWL_SECURE
 cd "${tap_dir:?}" || exit 1
 
