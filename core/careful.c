@@ -18,7 +18,7 @@ static struct {
     void **ring;
     size_t first, count;
     size_t bytes; /* of all */
-} held;
+} held = {.lock.rank = OWL_RANK_QUARANTINE};
 
 void owl_careful_begin(void)
 {

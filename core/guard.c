@@ -29,7 +29,7 @@ static struct {
     uint32_t first, count;
     uint64_t seed; /* of all threads' random numbers */
     uint16_t free[OWL_GUARD_SLOTS];
-} pool;
+} pool = {.lock.rank = OWL_RANK_GUARD};
 
 /* Of each thread: how many allocations are left until the next one to be guarded (0: not known),
  * and the state of its random numbers. */

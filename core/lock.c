@@ -43,6 +43,8 @@ static const char *const names[OWL_RANKS] = {
     [OWL_RANK_MAPPINGS] = "mappings",
     [OWL_RANK_MEMFD] = "files",
     [OWL_RANK_POOL] = "the pool",
+    [OWL_RANK_QUARANTINE] = "the quarantine",
+    [OWL_RANK_GUARD] = "guarded blocks",
 };
 
 _Noreturn static void out_of_order(unsigned wanted, unsigned higher)

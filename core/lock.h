@@ -32,6 +32,8 @@ enum owl_rank {
     OWL_RANK_MAPPINGS, /* mappings               mapping.c */
     OWL_RANK_MEMFD,    /* files and who shows them memfd.c */
     OWL_RANK_POOL,     /* the pool and its ranges   pool.c */
+    OWL_RANK_QUARANTINE, /* free blocks held  careful.c */
+    OWL_RANK_GUARD,    /* guarded blocks           guard.c */
     OWL_RANKS
 };
 
