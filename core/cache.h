@@ -55,8 +55,8 @@ struct owl_remote {
     struct owl_block *blocks[OWL_REMOTE_BLOCKS];
 };
 
-/* Free medium blocks, whole spans, by their length in granules, less one. They are linked by `next`,
- * the last freed first. */
+/* Free medium blocks, whole spans, by their length in granules, less one. They are linked by
+ * `next`, the last freed first. */
 struct owl_stock {
     owl_u32 granules; /* of all */
     uint32_t noted;   /* of these, what owl_due counts: MiB */
@@ -132,8 +132,8 @@ void owl_cache_push_full(struct owl_cache *c, struct owl_block *b);
 void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct owl_block *b,
                            size_t bytes);
 
-/* Takes a medium block in, of which owl_large_may_retire, though the stock is full: the others leave
- * for it. */
+/* Takes a medium block in, of which owl_large_may_retire, though the stock is full: the others
+ * leave for it. */
 void owl_cache_give_span_full(struct owl_cache *c, struct owl_span *s);
 
 /* Gives all blocks back to the slabs. The cache's own thread. */

@@ -22,8 +22,8 @@
  * The addresses are in no range, so a guarded block that is freed comes to the slow door by itself.
  *
  * The lock guards which slots are free. A slot in use is its holder's; which thread frees it is
- * decided by a compare-and-swap of its state. What a report reads of a slot is read without the lock, in
- * a handler of signals: it may be of two moments if another thread is just using the slot.
+ * decided by a compare-and-swap of its state. What a report reads of a slot is read without the
+ * lock, in a handler of signals: it may be of two moments if another thread is just using the slot.
  */
 #ifndef OWL_CORE_GUARD_H
 #define OWL_CORE_GUARD_H

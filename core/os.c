@@ -216,8 +216,8 @@ static bool os_thread_lives(const struct owl_os_thread *thread)
     return syscall(SYS_tgkill, thread->process, thread->number, 0) == 0 || errno != ESRCH;
 }
 
-/* Valgrind takes addresses that are promised to nobody, but notes for each what it is: seconds for a
- * large reservation. */
+/* Valgrind takes addresses that are promised to nobody, but notes for each what it is: seconds
+ * for a large reservation. */
 static size_t os_address_limit(void)
 {
     struct rlimit r;

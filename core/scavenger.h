@@ -30,8 +30,8 @@ bool owl_scavenger_look(void);
 /* What owl_relieve (owl/pressure.h) does; may change errno. */
 size_t owl_scavenger_relieve(double severity);
 
-/* Does that for the severity there is. The milliseconds until the next look: half of the decay time, or the less the shorter memory is. One
- * thread at a time. */
+/* Does that for the severity there is. The milliseconds until the next look: half of the decay
+ * time, or the less the shorter memory is. One thread at a time. */
 unsigned owl_scavenger_press(void);
 
 /* Gives back at once what is free, in use lately or not, but `keep` bytes. The bytes. Any thread,

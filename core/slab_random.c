@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Blocks in an order that nobody knows, for the option `secure`. One of the first words of free bits
- * is picked at random, and then the bits of that word at random, and those of the next. So it is one
- * of 256 blocks that is the next, and what is handed out together is near together: with a choice
- * from all of a slab, a thread has that many more lines and pages of memory in its hands.
+ * Blocks in an order that nobody knows, for the option `secure`. One of the first words of free
+ * bits is picked at random, and then the bits of that word at random, and those of the next. So it
+ * is one of 256 blocks that is the next, and what is handed out together is near together: with a
+ * choice from all of a slab, a thread has that many more lines and pages of memory in its hands.
  */
 #include "slab.h"
 

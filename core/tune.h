@@ -35,8 +35,8 @@
 /* The thread cache. A class keeps a magazine of at most so many bytes (the option `magazine` may
  * ask for fewer) in so many blocks, or, of small ones, in more that come to so many bytes; in an
  * array of at least and at most so many slots. It begins with a small one, and halves go home in
- * parts of so many blocks. An empty one is filled with fewer: a block that no caller has asked for yet would
- * only make memory resident, whereas one that was freed is resident already. */
+ * parts of so many blocks. An empty one is filled with fewer: a block that no caller has asked
+ * for yet would only make memory resident, whereas one that was freed is resident already. */
 #define OWL_MAGAZINE_BYTES ((size_t)512 << 10)
 #define OWL_MAGAZINE_MIN_SHIFT 3
 #define OWL_MAGAZINE_SHIFT 11

@@ -98,9 +98,9 @@ static void magazines_grow_to_their_limit(void)
     }
 }
 
-/* Whatever the order of calls, frees visit the slabs once in as many calls as half a magazine, or a
- * part that leaves it, has blocks, and mallocs once in as many as an empty one is filled with (or a little more often: the
- * last blocks of a slab may be fewer). */
+/* Whatever the order of calls, frees visit the slabs once in as many calls as half a magazine,
+ * or a part that leaves it, has blocks, and mallocs once in as many as an empty one is filled
+ * with (or a little more often: the last blocks of a slab may be fewer). */
 static void slabs_are_visited_seldom(void)
 {
     size_t limit = (size_t)owl_classes[CLASS].magazine / 2, size = small_size(CLASS);

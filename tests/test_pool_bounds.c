@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How much may be dirty in the pool: the options, storms, and what was in use lately. */
+#include <owl/option.h>
+
+#include "child.h"
+#include "faults.h"
+#include "option.h"
+#include "pool_inside.h"
+#include "pool_stamp.h"
+
+static void set_up(void)
+{
+    owl_os_init();
+    faults_install();
+}
+
+static uint64_t now;
+
+static uint64_t stopped_clock(void)
+{
+    return now;
+}
+
+static uint64_t fast_clock(void)
+{
+    return now += 1000000;
+}
+
+/* Small runs, many of them, and then bigger ones: dirty memory stays below its bound. */
+static void dirty_memory_is_bounded(void)
+{
+    enum { RUNS = 600 };
+    static struct owl_span *runs[RUNS];
+    size_t least = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT;
+    bool zero;
+    set_up();
+    owl_os.milliseconds = fast_clock;
+    for (size_t length = 1; length <= 16; length *= 4) {
+        for (int i = 0; i < RUNS; i++)
+            runs[i] = owl_pool_take(OWL_PRIVATE, length, 0, &zero);
+        unsigned long before = calls_of(FAULT_PURGE);
+        for (int i = 0; i < RUNS; i++) {
+            owl_pool_give(runs[i], length);
+            struct owl_pool_counts c = owl_pool_count();
+            size_t bound = c.used / OWL_DIRTY_SHARE;
+            check(c.dirty <= (bound > least ? bound : least));
+        }
+        unsigned long purges = calls_of(FAULT_PURGE) - before;
+        check(purges > 0 && purges < RUNS / 2);
+        check(owl_pool_is_valid());
+    }
+}
+
+/* Takes and gives so many granules in runs of 16, with as much in use. What is dirty then. */
+static size_t dirty_after_storm(size_t granules)
+{
+    bool zero;
+    struct owl_span *used = owl_pool_take(OWL_PRIVATE, granules, 0, &zero);
+    static struct owl_span *runs[1000];
+    size_t n = granules / 16;
+    check(n <= 1000);
+    for (size_t i = 0; i < n; i++)
+        runs[i] = owl_pool_take(OWL_PRIVATE, 16, 0, &zero);
+    for (size_t i = 0; i < n; i++)
+        owl_pool_give(runs[i], 16);
+    size_t dirty = owl_pool_count().dirty;
+    owl_pool_give(used, granules);
+    owl_pool_purge(0);
+    return dirty;
+}
+
+/* So much is purged for the softer bound, and no more until time passes; but never is more dirty
+ * than is in use. */
+static void in_a_storm_only_the_harder_bound_holds(void)
+{
+    enum { GRANULES = 8 * OWL_PURGE_MOST, FEW = OWL_PURGE_MOST / 2 };
+    size_t least = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT;
+    set_up();
+    now = 1000000;
+    owl_os.milliseconds = stopped_clock;
+    check(dirty_after_storm(GRANULES) >= GRANULES - OWL_PURGE_MOST - GRANULES / 4);
+    size_t all = dirty_after_storm(GRANULES);
+    check(all <= GRANULES && all >= GRANULES - GRANULES / 4);
+    now += 1000000;
+    check(FEW > 2 * least && dirty_after_storm(FEW) <= least);
+}
+
+static void nothing_is_purged_below_the_bound(void)
+{
+    bool zero;
+    set_up();
+    check(owl_option_set("dirty", 8 << 20) == 0);
+    for (int i = 0; i < 100; i++) {
+        size_t granules = ((size_t)8 << 20) >> OWL_GRANULE_SHIFT;
+        struct owl_span *s = owl_pool_take(OWL_PRIVATE, granules, 0, &zero);
+        check(zero == (i == 0));
+        owl_pool_give(s, s->granules);
+    }
+    check(calls_of(FAULT_PURGE) == 0);
+}
+
+static void purge_keeps_what_it_is_told(void)
+{
+    struct run runs[10];
+    bool zero;
+    set_up();
+    for (int i = 0; i < 10; i++) {
+        runs[i].granules = 4;
+        runs[i].span = owl_pool_take(OWL_PRIVATE, 4, 0, &zero);
+        stamp(&runs[i], 77);
+    }
+    for (int i = 0; i < 10; i += 2)
+        owl_pool_give(runs[i].span, 4);
+    check(owl_pool_count().dirty == 20);
+    check(owl_pool_purge(20 * OWL_GRANULE) == 0);
+    check(owl_pool_purge(10 * OWL_GRANULE) == 10 * OWL_GRANULE);
+    check(owl_pool_count().dirty == 10);
+    check(owl_pool_purge(0) == 10 * OWL_GRANULE);
+    check(owl_pool_purge(0) == 0);
+    for (int i = 0; i < 10; i++)
+        if (i % 2 == 1)
+            check(has_stamp(&runs[i]));
+        else
+            check(is_zero((void *)owl_span_address(runs[i].span), 4 * OWL_GRANULE));
+    check(owl_pool_is_valid());
+}
+
+/* Takes 12 MiB and gives them back; how often the system is asked to take some. */
+static unsigned long purges_of_use(void)
+{
+    enum { RUNS = 12 << 20 >> OWL_GRANULE_SHIFT };
+    struct owl_span *runs[RUNS];
+    unsigned long before = calls_of(FAULT_PURGE);
+    bool zero;
+    for (int i = 0; i < RUNS; i++)
+        runs[i] = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
+    for (int i = 0; i < RUNS; i++)
+        owl_pool_give(runs[i], 1);
+    return calls_of(FAULT_PURGE) - before;
+}
+
+/* In a storm, which the clock does not end, up to a multiple of the option, though little is in
+ * use. */
+static void little_stays_in_a_storm(void)
+{
+    set_up();
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
+    now = 0;
+    owl_os.milliseconds = stopped_clock;
+    check(purges_of_use() == 0 && purges_of_use() == 0);
+    check(owl_pool_count().dirty << OWL_GRANULE_SHIFT == 12 << 20);
+    check(owl_option_set("dirty", 2 << 20) == 0);
+    check(purges_of_use() > 0);
+    check(owl_option_set("dirty", OWL_DIRTY_MIN) == 0 && purges_of_use() == 0);
+    check(owl_option_set("dirty_share", 0) == 0);
+    check(purges_of_use() > 0 && owl_pool_count().dirty << OWL_GRANULE_SHIFT <= OWL_DIRTY_MIN);
+}
+
+/* And if there may be a scavenger, with what is in use as much as was in use lately, and half of
+ * that; not what was in use before. */
+static void what_was_used_lately_stays(void)
+{
+    bool zero;
+    set_up();
+    now = 0;
+    owl_os.milliseconds = stopped_clock;
+    check(owl_option_set("dirty", 1 << 20) == 0);
+    check(purges_of_use() == 0 && purges_of_use() == 0);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 12 << 20 >> OWL_GRANULE_SHIFT, 8, &zero);
+    check(purges_of_use() == 0);
+    owl_pool_give(s, s->granules);
+    check(owl_pool_count().dirty << OWL_GRANULE_SHIFT == 24 << 20);
+    s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
+    for (int i = 0; i < 2; i++) { /* each after a longer time */
+        now += OWL_LATELY_MS;
+        owl_pool.allowed = 0;
+        owl_pool.allowed_at = now;
+        owl_pool_give(s, 1);
+        s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
+    }
+    check(owl_pool_count().dirty << OWL_GRANULE_SHIFT <= 3 << 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        child_test(dirty_memory_is_bounded),
+        child_test(in_a_storm_only_the_harder_bound_holds),
+        child_test(nothing_is_purged_below_the_bound),
+        child_test(purge_keeps_what_it_is_told),
+        child_test(little_stays_in_a_storm),
+        child_test(what_was_used_lately_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
