@@ -276,7 +276,7 @@ static inline struct owl_span *owl_cache_take_span(struct owl_cache *c, size_t g
 {
     struct owl_stock *k = &c->stock;
     struct owl_span *s = NULL;
-    if (k->spans[granules - 1] != NULL && owl_cache_try_enter(c)) {
+    if (owl_u32_peek(&k->granules) >= granules && owl_cache_try_enter(c)) {
         s = k->spans[granules - 1];
         if (s != NULL) {
             k->spans[granules - 1] = s->next;
