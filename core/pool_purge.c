@@ -108,18 +108,18 @@ static size_t most_used(void)
     return most[0] > most[1] ? most[0] : most[1];
 }
 
-/* The granules that may be dirty, by the harder bound: with those in use, somewhat more than was in
- * use lately. What is in use at the moment may be little; but where nobody looks after it, what is
- * dirty stays. */
+/* The granules that may be dirty, by the harder bound: as many as are in use; or, in a large program,
+ * so many that with those in use they make somewhat more than was in use lately, for what is in use
+ * at the moment may be little. But where nobody looks after it, what is dirty stays. */
 static size_t storm_bound(void)
 {
     size_t least = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
     if (owl_option(OWL_OPTION_DIRTY_SHARE) == 0)
         return least;
-    size_t lately = most_used();
-    size_t bound = owl_option(OWL_OPTION_SCAVENGER) == OWL_SCAVENGER_INLINE
-                       ? owl_pool.used
-                       : lately + lately / OWL_STORM_SHARE - owl_pool.used;
+    size_t bound = owl_pool.used, lately = most_used();
+    if (lately >= OWL_LATELY_LEAST >> OWL_GRANULE_SHIFT &&
+        owl_option(OWL_OPTION_SCAVENGER) != OWL_SCAVENGER_INLINE)
+        bound = lately + lately / OWL_STORM_SHARE - owl_pool.used;
     return bound > least * OWL_DIRTY_STORM ? bound : least * OWL_DIRTY_STORM;
 }
 

@@ -172,12 +172,14 @@
 
 /* For that bound so many granules are purged in a second, and so many at once after a pause:
  * purging and using again takes some 25 us a granule, so this is 5 % of a processor. Past it,
- * there may be more: so many times the option `dirty`, or as much as makes, with what is in use,
- * what was in use at once lately and a share of that. */
+ * there may be more: so many times the option `dirty`, or as much as is in use, or, if at least so
+ * many bytes were in use at once lately, as much as makes, with what is in use, that and a share of
+ * that. */
 #define OWL_PURGE_RATE 2000
 #define OWL_PURGE_MOST 500
 #define OWL_DIRTY_STORM 3
 #define OWL_STORM_SHARE 2
+#define OWL_LATELY_LEAST ((size_t)96 << 20)
 
 /* Lately is in the last one to two spans of so many milliseconds. */
 #define OWL_LATELY_MS 1000

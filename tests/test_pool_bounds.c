@@ -156,20 +156,21 @@ static void little_stays_in_a_storm(void)
     check(purges_of_use() > 0 && owl_pool_count().dirty << OWL_GRANULE_SHIFT <= OWL_DIRTY_MIN);
 }
 
-/* And if there may be a scavenger, with what is in use as much as was in use lately, and half of
- * that; not what was in use before. */
+/* In a large program, if there may be a scavenger, with what is in use as much as was in use lately,
+ * and half of that; not what was in use before. */
 static void what_was_used_lately_stays(void)
 {
+    enum { MANY = OWL_LATELY_LEAST >> OWL_GRANULE_SHIFT };
     bool zero;
     set_up();
     now = 0;
     owl_os.milliseconds = stopped_clock;
     check(owl_option_set("dirty", 1 << 20) == 0);
-    check(purges_of_use() == 0 && purges_of_use() == 0);
-    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 12 << 20 >> OWL_GRANULE_SHIFT, 8, &zero);
-    check(purges_of_use() == 0);
-    owl_pool_give(s, s->granules);
-    check(owl_pool_count().dirty << OWL_GRANULE_SHIFT == 24 << 20);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, MANY, 0, &zero);
+    struct owl_span *t = owl_pool_take(OWL_PRIVATE, MANY, 0, &zero);
+    owl_pool_give(s, MANY);
+    owl_pool_give(t, MANY);
+    check(owl_pool_count().dirty == 2 * MANY && calls_of(FAULT_PURGE) == 0);
     s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
     for (int i = 0; i < 2; i++) { /* each after a longer time */
         now += OWL_LATELY_MS;
@@ -178,7 +179,21 @@ static void what_was_used_lately_stays(void)
         owl_pool_give(s, 1);
         s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
     }
-    check(owl_pool_count().dirty << OWL_GRANULE_SHIFT <= 3 << 20);
+    check(calls_of(FAULT_PURGE) > 0 && owl_pool_count().dirty <= 3 << 20 >> OWL_GRANULE_SHIFT);
+}
+
+/* Which a small one has not. */
+static void little_that_was_used_lately_does_not(void)
+{
+    enum { FEW = (OWL_LATELY_LEAST >> OWL_GRANULE_SHIFT) - 1 };
+    bool zero;
+    set_up();
+    now = 0;
+    owl_os.milliseconds = stopped_clock;
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, FEW, 0, &zero);
+    owl_pool_give(s, FEW);
+    check(calls_of(FAULT_PURGE) > 0);
+    check(owl_pool_count().dirty <= OWL_DIRTY_STORM * OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT);
 }
 
 int main(void)
@@ -190,6 +205,7 @@ int main(void)
         child_test(purge_keeps_what_it_is_told),
         child_test(little_stays_in_a_storm),
         child_test(what_was_used_lately_stays),
+        child_test(little_that_was_used_lately_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
