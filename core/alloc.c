@@ -47,11 +47,9 @@ static void free_small(struct owl_span *s, struct owl_block *b)
     }
 }
 
-/* With hardened calls no thread has a stock. */
 static void give_large(struct owl_span *s)
 {
-    bool retires = owl_large_may_retire(s) && !owl_careful.on && !owl_guard.exact;
-    struct owl_cache *c = retires ? owl_cache_get() : NULL;
+    struct owl_cache *c = owl_large_may_retire(s) ? owl_cache_get() : NULL;
     if (c != NULL)
         owl_cache_give_span_full(c, s);
     else

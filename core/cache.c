@@ -173,18 +173,6 @@ static void reverse(struct owl_block **blocks, size_t n)
     }
 }
 
-/* Takes in a block of this cache's slabs that bears its mark already. */
-static void take_in(struct owl_cache *c, unsigned class, struct owl_block *b)
-{
-    struct owl_block **top = (struct owl_block **)owl_word_peek(&c->top[class]);
-    if ((uintptr_t)top == owl_word_peek(&c->limit[class])) {
-        owl_cache_push_full(c, b);
-        return;
-    }
-    *top = b;
-    owl_word_hand(&c->top[class], (uintptr_t)(top + 1));
-}
-
 /* Frees what others have freed for this cache, as if its thread had been called. */
 static void unpack(struct owl_cache *c)
 {
@@ -193,7 +181,7 @@ static void unpack(struct owl_cache *c)
     for (unsigned i = 0; i < n; i++) {
         const struct owl_span *s = owl_span_of(blocks[i]);
         if (owl_word_peek(&s->owner) == (uintptr_t)c)
-            take_in(c, s->class, blocks[i]);
+            owl_cache_put(c, s->class, owl_cache_top(c, s->class), blocks[i]);
         else
             blocks[others++] = blocks[i];
     }
@@ -288,15 +276,12 @@ unsigned owl_cache_empty_remote(struct owl_remote *r, struct owl_block **blocks)
  * for several owners, puts them into `home`. Their number there. */
 static unsigned send(struct owl_remote *r, struct owl_block **home)
 {
-    unsigned count = owl_u32_peek(&r->count);
-    if (count > 0 && r->owner != &owl_orphans &&
-        owl_inbox_post(&((struct owl_cache *)r->owner)->inbox, r->blocks, count,
-                       owl_u32_peek(&r->bytes))) {
-        owl_u32_poke(&r->count, 0);
-        owl_u32_poke(&r->bytes, 0);
+    uint32_t bytes = owl_u32_peek(&r->bytes);
+    unsigned n = owl_cache_empty_remote(r, home);
+    if (n > 0 && r->owner != &owl_orphans &&
+        owl_inbox_post(&((struct owl_cache *)r->owner)->inbox, home, n, bytes))
         return 0;
-    }
-    return owl_cache_empty_remote(r, home);
+    return n;
 }
 
 /* A buffer is emptied when another owner needs it, or when it is full. */
@@ -320,7 +305,7 @@ static size_t take_newest(struct owl_cache *c, unsigned class, struct owl_block 
     size_t n = count_of(c, class);
     if (n > OWL_MAGAZINE_PART)
         n = OWL_MAGAZINE_PART;
-    struct owl_block **top = (struct owl_block **)owl_word_peek(&c->top[class]) - n;
+    struct owl_block **top = owl_cache_top(c, class) - n;
     memcpy(blocks, top, n * sizeof *blocks);
     owl_word_hand(&c->top[class], (uintptr_t)top);
     owl_cache_leave(c);

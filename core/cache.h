@@ -84,7 +84,7 @@ struct owl_cache {
     struct owl_magazine magazines[OWL_CLASSES];
     struct owl_remote remote[OWL_REMOTE_OWNERS];
     struct owl_stock stock;
-    uint32_t stock_most; /* granules that the stock may have; 0: it has no thread */
+    uint32_t stock_most; /* granules that the stock may have; 0 where calls are hardened */
     owl_word thread; /* pthread_self() of the thread that has it, as a number; 0: none */
     void *spare[OWL_MAGAZINE_SHIFT + 1]; /* arrays of 2^index slots, linked by their first */
     struct owl_cache *next;              /* in the list of all caches, which only grows */
@@ -179,10 +179,16 @@ void owl_cache_count(struct owl_cache *c, struct owl_cache_counts *counts);
  * one that is idle. */
 bool owl_cache_is_valid(const struct owl_cache *c);
 
+/* The slot above a magazine's newest block. */
+static inline struct owl_block **owl_cache_top(struct owl_cache *c, unsigned class)
+{
+    return (struct owl_block **)owl_word_peek(&c->top[class]);
+}
+
 /* Takes the newest block of the magazine; NULL: it is empty. */
 static inline void *owl_cache_pop(struct owl_cache *c, unsigned class)
 {
-    struct owl_block **top = (struct owl_block **)owl_word_peek(&c->top[class]) - 1;
+    struct owl_block **top = owl_cache_top(c, class) - 1;
     struct owl_block *b = *top;
     if (__builtin_expect(b == NULL, 0))
         return NULL;
@@ -191,17 +197,24 @@ static inline void *owl_cache_pop(struct owl_cache *c, unsigned class)
     return b;
 }
 
-/* Puts a block of this cache's own slabs into the magazine. */
-static inline void owl_cache_push(struct owl_cache *c, unsigned class, struct owl_block *b)
+/* Puts a block of this cache's own slabs, which bears its mark, on top of the magazine. */
+static inline void owl_cache_put(struct owl_cache *c, unsigned class, struct owl_block **top,
+                                 struct owl_block *b)
 {
-    struct owl_block **top = (struct owl_block **)owl_word_peek(&c->top[class]);
-    owl_block_mark(b);
     if (__builtin_expect((uintptr_t)top == owl_word_peek(&c->limit[class]), 0)) {
         owl_cache_push_full(c, b);
         return;
     }
     *top = b;
     owl_word_hand(&c->top[class], (uintptr_t)(top + 1));
+}
+
+/* Puts a block of this cache's own slabs into the magazine. */
+static inline void owl_cache_push(struct owl_cache *c, unsigned class, struct owl_block *b)
+{
+    struct owl_block **top = owl_cache_top(c, class);
+    owl_block_mark(b);
+    owl_cache_put(c, class, top, b);
 }
 
 /* Begins a slow path: until the end the cache is its thread's alone. They may be nested. The

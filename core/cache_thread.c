@@ -293,7 +293,8 @@ struct owl_cache *owl_cache_get(void)
     c = find_cache();
     if (c != NULL) {
         owl_inbox_open(&c->inbox);
-        owl_stock_open(c);
+        if (!hardened)
+            owl_stock_open(c);
         make_own(c);
         c->ending = false;
         /* With the cache in place, for this may allocate. */
@@ -323,6 +324,7 @@ void owl_cache_harden(void)
     hardened = owl_careful.on || rate != 0;
     if (own != NULL && hardened) {
         owl_word_store_relaxed(&owl_cache_self, (uintptr_t)&owl_cache_none);
+        own->stock_most = 0;
         make_own(own);
     }
     if (secure)

@@ -75,9 +75,8 @@ bool owl_pool_wait_for_purge(void)
 }
 
 /* What may still be purged for the softer bound: so much more each millisecond, up to a point. */
-static size_t purge_allowance(void)
+static size_t purge_allowance(uint64_t now)
 {
-    uint64_t now = owl_os.milliseconds();
     uint64_t more = (now - owl_pool.allowed_at) * OWL_PURGE_RATE / 1000;
     if (more > 0) {
         size_t missing = OWL_PURGE_MOST - owl_pool.allowed;
@@ -96,10 +95,9 @@ static size_t dirty_bound(void)
 }
 
 /* The most granules that were in use at once lately. */
-static size_t most_used(void)
+static size_t most_used(uint64_t now)
 {
     size_t *most = owl_pool.lately;
-    uint64_t now = owl_os.milliseconds();
     if (now - owl_pool.lately_at >= OWL_LATELY_MS) {
         most[1] = most[0];
         most[0] = owl_pool.used;
@@ -111,12 +109,12 @@ static size_t most_used(void)
 /* The granules that may be dirty, by the harder bound: as many as are in use; or, in a large program,
  * so many that with those in use they make somewhat more than was in use lately, for what is in use
  * at the moment may be little. But where nobody looks after it, what is dirty stays. */
-static size_t storm_bound(void)
+static size_t storm_bound(uint64_t now)
 {
     size_t least = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
     if (owl_option(OWL_OPTION_DIRTY_SHARE) == 0)
         return least;
-    size_t bound = owl_pool.used, lately = most_used();
+    size_t bound = owl_pool.used, lately = most_used(now);
     if (lately >= OWL_LATELY_LEAST >> OWL_GRANULE_SHIFT &&
         owl_option(OWL_OPTION_SCAVENGER) != OWL_SCAVENGER_INLINE)
         bound = lately + lately / OWL_STORM_SHARE - owl_pool.used;
@@ -132,10 +130,11 @@ void owl_pool_bound_dirty(void)
     size_t soft = dirty_bound();
     if (dirty <= soft || owl_pool.holders > 0)
         return;
+    uint64_t now = owl_os.milliseconds();
     enum owl_runs_which which = OWL_RUNS_LARGEST;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
-    if (excess > purge_allowance()) {
-        size_t hard = storm_bound();
+    if (excess > purge_allowance(now)) {
+        size_t hard = storm_bound(now);
         if (dirty <= hard)
             return;
         excess = dirty - (hard - hard / OWL_DIRTY_SLACK);

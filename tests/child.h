@@ -9,6 +9,7 @@
 #ifndef OWL_TESTS_CHILD_H
 #define OWL_TESTS_CHILD_H
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -108,6 +109,16 @@ static inline int child_status(void (*body)(void))
         _exit(0);
     }
     return pid > 0 ? child_wait(pid) : -1;
+}
+
+/* What body returns, on a thread of its own. */
+static inline void *on_other_thread(void *(*body)(void *), void *argument)
+{
+    pthread_t thread;
+    void *result;
+    check(pthread_create(&thread, NULL, body, argument) == 0);
+    check(pthread_join(thread, &result) == 0);
+    return result;
 }
 
 static inline bool child_succeeds(void (*body)(void))

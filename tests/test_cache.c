@@ -52,13 +52,6 @@ static size_t left_for(const struct owl_owner *o)
     return owl_u32_peek(&((const struct owl_cache *)o)->inbox.count);
 }
 
-static void run_thread(void *(*body)(void *), void *argument)
-{
-    pthread_t thread;
-    check(pthread_create(&thread, NULL, body, argument) == 0);
-    check(pthread_join(thread, NULL) == 0);
-}
-
 static void last_freed_comes_first(void)
 {
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
@@ -274,10 +267,10 @@ static void *only_free(void *array)
 
 static void ended_threads_leave_nothing(void)
 {
-    run_thread(take_and_free, blocks);
+    on_other_thread(take_and_free, blocks);
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
     take_many(blocks, 30, 48);
-    run_thread(only_free, blocks); /* these went into the batch of the thread, which it gives */
+    on_other_thread(only_free, blocks); /* these went into the batch of the thread, which it gives */
     owl_cache_flush(owl_cache_mine());
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
 }
@@ -290,7 +283,7 @@ static void *only_take(void *array)
 
 static void blocks_outlive_their_thread(void)
 {
-    run_thread(only_take, blocks);
+    on_other_thread(only_take, blocks);
     check(owl_orphans.slabs == 1 && owl_stats_heap_is_valid());
     for (int i = 0; i < 30; i++)
         memset(blocks[i], i, 48);
@@ -347,7 +340,7 @@ static void destructors_may_still_call(void)
     check(pthread_key_create(&key_after, late) == 0);
     for (int round = 0; round < 10; round++) {
         destructor_runs = 0;
-        run_thread(end_with_destructors, blocks);
+        on_other_thread(end_with_destructors, blocks);
         check(destructor_runs >= 4);
         owl_free(blocks[0]);
         owl_cache_flush(owl_cache_mine());
@@ -379,7 +372,7 @@ static void caches_are_used_again(void)
 
 static void another_thread_may_be_first(void)
 {
-    run_thread(take_and_free, blocks);
+    on_other_thread(take_and_free, blocks);
     void *p = owl_malloc(10);
     check(p != NULL && owl_cache_mine() != &owl_cache_none);
     owl_free(p);
@@ -438,7 +431,7 @@ static void no_key_for_the_allocator(void)
         check(pthread_getspecific(keys[i]) == keys);
     owl_free(p);
     for (int i = 0; i < 5; i++)
-        run_thread(take_and_free, blocks);
+        on_other_thread(take_and_free, blocks);
     check(owl_stats_heap_is_valid());
 }
 
@@ -464,7 +457,7 @@ static void invalid_caches_are_seen(void)
 
 static void invalid_marks_on_the_way_are_seen(void)
 {
-    run_thread(only_take, blocks);
+    on_other_thread(only_take, blocks);
     owl_free(blocks[0]);
     struct owl_cache *c = owl_cache_mine();
     check(owl_cache_is_valid(c));

@@ -49,13 +49,6 @@ static void *free_all(void *unused)
     return unused;
 }
 
-static void in_a_thread(void *(*body)(void *), void *argument)
-{
-    pthread_t thread;
-    check(pthread_create(&thread, NULL, body, argument) == 0);
-    check(pthread_join(thread, NULL) == 0);
-}
-
 /* So many blocks of this thread were left for it by another, which freed one more, so that its
  * buffer had no room; and its magazine has grown, but is empty. */
 static void have_left(size_t n)
@@ -64,7 +57,7 @@ static void have_left(size_t n)
     free_all(NULL);
     take_all(n + 1);
     owl_cache_flush(mine());
-    in_a_thread(free_all, NULL);
+    on_other_thread(free_all, NULL);
     number = n;
     check(left_for(mine()) == n && out_of(mine()) == n);
 }
@@ -116,7 +109,7 @@ static void what_finds_no_room_goes_home(void)
 {
     take_all(OWL_INBOX_BLOCKS + MANY);
     owl_cache_flush(mine());
-    in_a_thread(free_all, NULL);
+    on_other_thread(free_all, NULL);
     check(left_for(mine()) == OWL_INBOX_BLOCKS && out_of(mine()) == OWL_INBOX_BLOCKS);
     check(owl_stats_heap_is_valid());
 }
@@ -153,7 +146,7 @@ static void nothing_is_left_for_an_ended_thread(void)
 {
     struct owl_cache *c = NULL;
     check(mine() != NULL); /* so that the other's cache is another one */
-    in_a_thread(leave_a_cache, &c);
+    on_other_thread(leave_a_cache, &c);
     check(!owl_inbox_post(&c->inbox, (struct owl_block **)blocks, 1, SIZE));
     free_all(NULL);
     check(left_for(c) == 0);
@@ -166,7 +159,7 @@ static void what_is_anothers_goes_home(void)
 {
     struct owl_cache *c = NULL;
     check(mine() != NULL);
-    in_a_thread(leave_a_cache, &c);
+    on_other_thread(leave_a_cache, &c);
     for (size_t i = 0; i < MANY; i++)
         owl_block_mark(blocks[i]);
     check(owl_inbox_post(&mine()->inbox, (struct owl_block **)blocks, MANY, MANY * SIZE));
@@ -195,7 +188,7 @@ static void *fork_here(void *parent)
 static void a_forks_child_closes_the_others(void)
 {
     have_left(MANY);
-    in_a_thread(fork_here, mine());
+    on_other_thread(fork_here, mine());
     check(left_for(mine()) == MANY);
 }
 

@@ -29,13 +29,6 @@ static size_t used(void)
     return owl_pool_count().used << OWL_GRANULE_SHIFT;
 }
 
-static void in_a_thread(void *(*body)(void *), void *argument)
-{
-    pthread_t thread;
-    check(pthread_create(&thread, NULL, body, argument) == 0);
-    check(pthread_join(thread, NULL) == 0);
-}
-
 /* Of every length, without the pool: what was freed last comes first. */
 static void freed_blocks_are_handed_out_again(void)
 {
@@ -109,7 +102,7 @@ static void *free_one(void *p)
 static void the_freeing_thread_has_it(void)
 {
     void *p = owl_malloc(100 * KIB);
-    in_a_thread(free_one, p);
+    on_other_thread(free_one, p);
     check(stocked() == 0 && used() == 0);
 }
 

@@ -13,15 +13,6 @@
 #define DOUBLE "double free"
 #define SIZE "size larger than the block"
 
-static void *on_other_thread(void *(*body)(void *), void *argument)
-{
-    pthread_t thread;
-    void *result;
-    check(pthread_create(&thread, NULL, body, argument) == 0);
-    check(pthread_join(thread, &result) == 0);
-    return result;
-}
-
 static void *other_frees(void *p)
 {
     owl_free(p);

@@ -48,15 +48,6 @@ static const char twice[] = "double free", foreign[] = "not memory of this alloc
                   size[] = "freed with a size larger than the block",
                   owner[] = "the owner word of its slab was overwritten";
 
-static void *on_other_thread(void *(*body)(void *), void *argument)
-{
-    pthread_t thread;
-    void *result;
-    check(pthread_create(&thread, NULL, body, argument) == 0);
-    check(pthread_join(thread, &result) == 0);
-    return result;
-}
-
 static void *other_frees(void *p)
 {
     owl_free(p);

@@ -60,13 +60,6 @@ static void take_many(void **blocks, size_t n, unsigned class)
     }
 }
 
-static void run_thread(void *(*body)(void *), void *argument)
-{
-    pthread_t thread;
-    check(pthread_create(&thread, NULL, body, argument) == 0);
-    check(pthread_join(thread, NULL) == 0);
-}
-
 struct area {
     uintptr_t start, end;
 };
@@ -192,7 +185,7 @@ static void empty_magazines_are_filled(void)
 {
     install();
     for (int i = 0; i < 3; i++)
-        run_thread(fill_all, NULL);
+        on_other_thread(fill_all, NULL);
     struct owl_stats s;
     owl_stats_get(&s);
     check(s.caches == 2 && owl_stats_heap_is_valid());
@@ -284,7 +277,7 @@ static void arrays_are_used_again(void)
     unsigned long calls = 0;
     install();
     for (int i = 0; i < 5; i++) {
-        run_thread(grow_from_nothing, &cache);
+        on_other_thread(grow_from_nothing, &cache);
         check(owl_cache_is_valid(cache));
         check(i == 0 || (check_arrays(cache) == bytes && calls_of(FAULT_MAP) == calls));
         bytes = check_arrays(cache);
@@ -298,7 +291,7 @@ static void *grow_one_after_another(void *number)
 {
     grow_all((uintptr_t)number);
     if ((uintptr_t)number > 1)
-        run_thread(grow_one_after_another, (void *)((uintptr_t)number - 1));
+        on_other_thread(grow_one_after_another, (void *)((uintptr_t)number - 1));
     check_arrays(owl_cache_mine());
     check(owl_cache_is_valid(owl_cache_mine()));
     return NULL;
@@ -308,7 +301,7 @@ static void caches_and_arrays_lie_side_by_side(void)
 {
     enum { THREADS = ROUNDS(60) };
     install();
-    run_thread(grow_one_after_another, (void *)(uintptr_t)THREADS);
+    on_other_thread(grow_one_after_another, (void *)(uintptr_t)THREADS);
     struct owl_stats s;
     owl_stats_get(&s);
     check(s.caches == THREADS + 1 && map_count > THREADS / 4u);
