@@ -291,7 +291,7 @@ void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct 
     struct owl_block *home[OWL_REMOTE_BLOCKS];
     struct owl_remote *r = owl_remote_for(c, owner);
     owl_cache_enter(c);
-    unsigned n = send(r, home);
+    unsigned n = r->owner != owner || !owl_remote_has_room(r, bytes) ? send(r, home) : 0;
     r->owner = owner;
     owl_remote_put(r, b, bytes);
     owl_cache_leave(c);

@@ -217,25 +217,15 @@ static inline void owl_cache_push(struct owl_cache *c, unsigned class, struct ow
     owl_cache_put(c, class, top, b);
 }
 
-/* Begins a slow path: until the end the cache is its thread's alone. They may be nested. The
- * acquire pairs with the release at the end of a claim, the release in owl_cache_leave with the
- * acquire of who claims. */
-void owl_cache_await(struct owl_cache *c);
-
-static inline void owl_cache_enter(struct owl_cache *c)
-{
-    owl_u32_store_relaxed(&c->busy, owl_u32_load_relaxed(&c->busy) + 1);
-    owl_barrier_compiler();
-    if (__builtin_expect(owl_u32_load_acquire(&c->claimed) != 0, 0))
-        owl_cache_await(c);
-}
-
+/* Ends a slow path. */
 static inline void owl_cache_leave(struct owl_cache *c)
 {
     owl_u32_store_release(&c->busy, owl_u32_load_relaxed(&c->busy) - 1);
 }
 
-/* The same for a path that can do without: false, and nothing has begun, if there is a claim. */
+/* Begins a slow path: until the end the cache is its thread's alone. They may be nested. False, and
+ * nothing has begun, if there is a claim. The acquire pairs with the release at the end of a claim,
+ * the release in owl_cache_leave with the acquire of who claims. */
 static inline bool owl_cache_try_enter(struct owl_cache *c)
 {
     owl_u32_poke(&c->busy, owl_u32_peek(&c->busy) + 1);
@@ -244,6 +234,15 @@ static inline bool owl_cache_try_enter(struct owl_cache *c)
         return true;
     owl_cache_leave(c);
     return false;
+}
+
+/* The same for a path that cannot do without: lets claims pass, and begins. */
+void owl_cache_await(struct owl_cache *c);
+
+static inline void owl_cache_enter(struct owl_cache *c)
+{
+    if (!owl_cache_try_enter(c))
+        owl_cache_await(c);
 }
 
 /* Fibonacci hashing: the upper bits of the product depend on all bits of the address. */
@@ -262,6 +261,12 @@ static inline void owl_remote_put(struct owl_remote *r, struct owl_block *b, siz
     owl_u32_poke(&r->bytes, owl_u32_peek(&r->bytes) + (uint32_t)bytes);
 }
 
+static inline bool owl_remote_has_room(const struct owl_remote *r, size_t bytes)
+{
+    return owl_u32_peek(&r->count) < OWL_REMOTE_BLOCKS &&
+           owl_u32_peek(&r->bytes) + bytes <= OWL_REMOTE_BYTES;
+}
+
 /* Puts a block of another owner's slab to others that go home to it. False: there is no room for
  * it, or the cache is claimed. */
 static inline bool owl_cache_add_remote(struct owl_cache *c, struct owl_owner *owner,
@@ -270,8 +275,7 @@ static inline bool owl_cache_add_remote(struct owl_cache *c, struct owl_owner *o
     struct owl_remote *r = owl_remote_for(c, owner);
     if (r->owner != owner || !owl_cache_try_enter(c))
         return false;
-    bool room = owl_u32_peek(&r->count) < OWL_REMOTE_BLOCKS &&
-                owl_u32_peek(&r->bytes) + bytes <= OWL_REMOTE_BYTES;
+    bool room = owl_remote_has_room(r, bytes);
     if (room)
         owl_remote_put(r, b, bytes);
     owl_cache_leave(c);

@@ -14,17 +14,13 @@ struct taken {
     struct owl_block *blocks[MOST];
 };
 
-/* In owl_cache_enter, with `busy` raised: lets a claim pass. Who claims takes the lock before it
- * sets the mark, so the mark may be another's after each wait. */
+/* Who claims takes the lock before it sets the mark, so the mark may be another's after each wait. */
 void owl_cache_await(struct owl_cache *c)
 {
     do {
-        owl_cache_leave(c);
         owl_lock(&c->claim);
         owl_unlock(&c->claim);
-        owl_u32_store_relaxed(&c->busy, owl_u32_load_relaxed(&c->busy) + 1);
-        owl_barrier_compiler();
-    } while (owl_u32_load_acquire(&c->claimed) != 0);
+    } while (!owl_cache_try_enter(c));
 }
 
 static void end_claim(struct owl_cache *c)
@@ -142,15 +138,9 @@ static enum claim flush_other(struct owl_cache *c)
     return result;
 }
 
-static void flush_left(void)
-{
-    if (owl_u32_load_relaxed(&owl_cache_left) != 0)
-        owl_cache_inherit();
-}
-
 void owl_cache_flush_others(void)
 {
-    flush_left();
+    owl_cache_inherit();
     const struct owl_cache *mine = owl_cache_get();
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
         if (c != mine && has_some(c))
@@ -159,7 +149,7 @@ void owl_cache_flush_others(void)
 
 bool owl_cache_flush_idle(void)
 {
-    flush_left();
+    owl_cache_inherit();
     bool active = false;
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next) {
         uintptr_t stamp = stamp_of(c);

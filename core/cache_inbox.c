@@ -34,17 +34,10 @@ unsigned owl_inbox_take(struct owl_inbox *in, struct owl_block **blocks)
     return n;
 }
 
-void owl_inbox_open(struct owl_inbox *in)
+void owl_inbox_open(struct owl_inbox *in, bool open)
 {
     owl_lock(&in->lock);
-    in->open = true;
-    owl_unlock(&in->lock);
-}
-
-void owl_inbox_close(struct owl_inbox *in)
-{
-    owl_lock(&in->lock);
-    in->open = false;
+    in->open = open;
     owl_unlock(&in->lock);
 }
 

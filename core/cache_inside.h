@@ -48,8 +48,7 @@ void *owl_cache_carve(size_t bytes);
 /* The inbox: what other threads free for a cache, whose thread frees it once more, as its own, when
  * it needs blocks. So all that slab.h proves of that holds; until then, blocks there are out. One
  * that is open is its thread's; all of this may be done by any thread, which holds no lock. */
-void owl_inbox_open(struct owl_inbox *in);
-void owl_inbox_close(struct owl_inbox *in);
+void owl_inbox_open(struct owl_inbox *in, bool open);
 
 /* A hint; certain when nobody else can know of the inbox. */
 static inline bool owl_inbox_is_empty(const struct owl_inbox *in)

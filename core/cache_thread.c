@@ -179,7 +179,7 @@ static struct owl_cache *carve_cache(void)
 /* All that the cache holds goes back, and the cache to the next thread. */
 static void end_cache(struct owl_cache *c)
 {
-    owl_inbox_close(&c->inbox);
+    owl_inbox_open(&c->inbox, false);
     owl_cache_flush(c);
     owl_slab_abandon(&c->owner);
     owl_cache_close(c);
@@ -213,6 +213,8 @@ static void inherit(struct owl_cache *c)
 
 void owl_cache_inherit(void)
 {
+    if (owl_u32_load_relaxed(&owl_cache_left) == 0)
+        return;
     int saved = errno;
     owl_u32_store_relaxed(&owl_cache_left, 0);
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
@@ -292,7 +294,7 @@ struct owl_cache *owl_cache_get(void)
     int saved = errno;
     c = find_cache();
     if (c != NULL) {
-        owl_inbox_open(&c->inbox);
+        owl_inbox_open(&c->inbox, true);
         if (!hardened)
             owl_stock_open(c);
         make_own(c);

@@ -192,7 +192,7 @@ inline hand() {
     }
 }
 
-/* thread_ends: disown, owl_inbox_close, owl_cache_flush, owl_slab_abandon; the cache is idle. */
+/* thread_ends: disown, owl_inbox_open, owl_cache_flush, owl_slab_abandon; the cache is idle. */
 inline end() {
     atomic {
         mine != NONE && mine != GONE ->
