@@ -14,21 +14,12 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
 
-root=${OWL_ROOT:-$here/../build/root}
-lib=$root/lib/libowl.so
-[ -e "$lib" ] || skip_all "there is no $lib"
-root=$(CDPATH='' cd -- "$root" && pwd)
-lib=$root/lib/libowl.so
+use_library
 
-cc=${CC:-cc}
+use_compiler
 cxx=${CXX:-c++}
-command -v "${cc%% *}" >/dev/null 2>&1 || skip_all "there is no compiler $cc"
 
-# What hangs has failed; in seconds.
-limit=
-if command -v timeout >/dev/null 2>&1; then
-    limit='timeout -k 5 120'
-fi
+use_limit 120
 
 # compile COMPILER OUTPUT ARGUMENT...
 compile() {

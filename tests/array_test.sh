@@ -13,12 +13,9 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
 
-root=${OWL_ROOT:-$here/../build/root}
-[ -e "$root/lib/libowl.so" ] || skip_all "there is no $root/lib/libowl.so"
-root=$(CDPATH='' cd -- "$root" && pwd)
-cc=${CC:-cc}
+use_library
+use_compiler
 cxx=${CXX:-c++}
-command -v "${cc%% *}" >/dev/null 2>&1 || skip_all "there is no compiler $cc"
 
 # compile COMPILER OUTPUT ARGUMENT...
 compile() {

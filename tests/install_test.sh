@@ -13,10 +13,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
 
-root=${OWL_ROOT:-$here/../build/root}
-[ -e "$root/lib/libowl.so" ] || skip_all "there is no $root/lib/libowl.so"
-root=$(CDPATH='' cd -- "$root" && pwd)
-lib=$root/lib/libowl.so
+use_library
 cc=${CC:-cc}
 cxx=${CXX:-$(command -v g++ || command -v c++ || command -v clang++ || :)}
 pkg_config=${PKG_CONFIG:-pkg-config}

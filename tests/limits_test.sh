@@ -13,9 +13,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
 
-root=${OWL_ROOT:-$here/../build/root}
-[ -e "$root/lib/libowl.so" ] || skip_all "there is no $root/lib/libowl.so"
-lib=$(CDPATH='' cd -- "$root" && pwd)/lib/libowl.so
+use_library
 cc=${CC:-cc}
 program=$tap_dir/program
 

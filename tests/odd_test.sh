@@ -13,18 +13,10 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
 
-root=${OWL_ROOT:-$here/../build/root}
-[ -e "$root/lib/libowl.so" ] || skip_all "there is no $root/lib/libowl.so"
-root=$(CDPATH='' cd -- "$root" && pwd)
-lib=$root/lib/libowl.so
-cc=${CC:-cc}
-command -v "${cc%% *}" >/dev/null 2>&1 || skip_all "there is no compiler $cc"
+use_library
+use_compiler
 
-# What hangs has failed; in seconds.
-limit=
-if command -v timeout >/dev/null 2>&1; then
-    limit='timeout -k 5 150'
-fi
+use_limit 150
 
 # compile OUTPUT ARGUMENT...
 compile() {

@@ -13,10 +13,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
 
-root=${OWL_ROOT:-$here/../build/root}
-[ -e "$root/lib/libowl.so" ] || skip_all "there is no $root/lib/libowl.so"
-root=$(CDPATH='' cd -- "$root" && pwd)
-lib=$root/lib/libowl.so
+use_library
 cc=${CC:-cc}
 # The default, as the header tells it.
 dirty=$(sed -n 's/^ \*   dirty  *\([0-9]*\) .*/\1/p' "$root/include/owl/option.h")

@@ -27,11 +27,7 @@ PYTHONHASHSEED=0
 PYTHONDONTWRITEBYTECODE=1
 export LC_ALL TZ PYTHONHASHSEED PYTHONDONTWRITEBYTECODE
 
-# What hangs has failed; in seconds.
-limit=
-if command -v timeout >/dev/null 2>&1; then
-    limit='timeout -k 5 120'
-fi
+use_limit 120
 
 # once PRELOAD NAME: run $tap_dir/script in a fresh directory; results to NAME.*
 once() {

@@ -15,10 +15,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 # shellcheck source=tests/tap.sh
 . "$here/tap.sh"
 
-root=${OWL_ROOT:-$here/../build/root}
-[ -e "$root/lib/libowl.so" ] || skip_all "there is no $root/lib/libowl.so"
-root=$(CDPATH='' cd -- "$root" && pwd)
-lib=$root/lib/libowl.so
+use_library
 cc=${CC:-cc}
 seconds=0
 [ "${OWL_TEST_ALL-0}" = 0 ] || seconds=20

@@ -59,6 +59,30 @@ skip_all() {
     exit 0
 }
 
+# What tests need that use an installation:
+
+# use_library: $root is the installation that OWL_ROOT names, $lib its library.
+use_library() {
+    root=${OWL_ROOT:-$here/../build/root}
+    [ -e "$root/lib/libowl.so" ] || skip_all "there is no $root/lib/libowl.so"
+    root=$(CDPATH='' cd -- "$root" && pwd)
+    lib=$root/lib/libowl.so
+}
+
+# use_compiler: $cc is what CC names.
+use_compiler() {
+    cc=${CC:-cc}
+    command -v "${cc%% *}" >/dev/null 2>&1 || skip_all "there is no compiler $cc"
+}
+
+# use_limit SECONDS: what hangs after $limit has failed.
+use_limit() {
+    limit=
+    if command -v timeout >/dev/null 2>&1; then
+        limit="timeout -k 5 $1"
+    fi
+}
+
 # tap_done: the plan, and the exit status. The TAP driver counts what failed by
 # itself; a status of its own would count as one failure more.
 tap_done() {
