@@ -352,6 +352,7 @@ __attribute__((constructor(101))) static void start(int count, char **arguments,
     if (!caches.ready)
         set_up();
     owl_unlock(&caches.lock);
+    owl_range_begin();
     owl_cache_harden();
 }
 

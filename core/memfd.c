@@ -183,7 +183,7 @@ void owl_memfd_give(struct owl_span *s, size_t granules)
     bool live = owl_memfd_is_live(s);
     void *at = (void *)owl_span_address(s);
     size_t bytes = granules << OWL_GRANULE_SHIFT;
-    if ((live ? restore(s, granules) : owl_os.reset(at, bytes)) != 0) {
+    if ((live ? restore(s, granules) : owl_range_reset(at, bytes)) != 0) {
         owl_os.purge(at, bytes);
         return;
     }

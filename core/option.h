@@ -25,6 +25,7 @@
     OPTION(DECAY_MS,    "decay_ms",    OWL_DECAY_MS,         0,     OWL_DECAY_MS_MAX,      false)  \
     OPTION(SCAVENGER,   "scavenger",   OWL_SCAVENGER_AUTO,   0,     OWL_SCAVENGER_INLINE,  true)  \
     OPTION(LIMIT,       "limit",       0,                    0,     PTRDIFF_MAX,           false)  \
+    OPTION(HUGE,        "huge",        0,                    0,     1,                     true)   \
     OPTION(JUNK,        "junk",        0,                    0,     1,                     true)   \
     OPTION(ZERO_ON_FREE, "zero_on_free", 0,                  0,     1,                     true)   \
     OPTION(QUARANTINE,  "quarantine",  0,                    0,     PTRDIFF_MAX,           true)   \

@@ -303,7 +303,7 @@ void owl_pool_make_private(void)
         struct owl_span *s = chain;
         size_t granules = s->run;
         chain = s->next;
-        if (owl_os.reset((void *)owl_span_address(s), granules << OWL_GRANULE_SHIFT) == 0)
+        if (owl_range_reset((void *)owl_span_address(s), granules << OWL_GRANULE_SHIFT) == 0)
             owl_runs_add(s, granules, OWL_FREE_CLEAN, false);
         else
             owl_pool.used += granules;

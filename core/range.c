@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "range.h"
 
+#include "option.h"
 #include "os.h"
 
 struct owl_page_map owl_page_map = {.base = (uintptr_t)1 << 63};
@@ -108,14 +109,43 @@ static int commit_part(void *array, size_t from, size_t to)
     return from < to ? owl_os.commit((char *)array + from, to - from) : 0;
 }
 
+void owl_range_advise(void *start, size_t bytes)
+{
+    if (owl_option(OWL_OPTION_HUGE) != 0)
+        owl_os.huge(start, bytes, true);
+}
+
+int owl_range_reset(void *start, size_t bytes)
+{
+    if (owl_os.reset(start, bytes) != 0)
+        return -1;
+    owl_range_advise(start, bytes);
+    return 0;
+}
+
+void owl_range_begin(void)
+{
+    for (uint32_t i = 0; i < owl_u32_load_acquire(&owl_range_count); i++) {
+        const struct owl_range *r = &owl_ranges[i];
+        if (r->backing == OWL_PRIVATE)
+            owl_range_advise((void *)r->base,
+                             owl_word_load_relaxed(&r->committed) << OWL_GRANULE_SHIFT);
+    }
+}
+
 /* Commits granules [from, to) of a range, and what describes them. */
 static int commit_granules(struct owl_range *r, size_t from, size_t to)
 {
     if (commit_part(r->map, from * sizeof(struct owl_span), to * sizeof(struct owl_span)) != 0 ||
         commit_part(r->bits, from * BITS_BYTES, to * BITS_BYTES) != 0)
         return -1;
-    return owl_os.commit((void *)(r->base + (from << OWL_GRANULE_SHIFT)),
-                         (to - from) << OWL_GRANULE_SHIFT);
+    void *start = (void *)(r->base + (from << OWL_GRANULE_SHIFT));
+    size_t bytes = (to - from) << OWL_GRANULE_SHIFT;
+    if (owl_os.commit(start, bytes) != 0)
+        return -1;
+    if (r->backing == OWL_PRIVATE)
+        owl_range_advise(start, bytes);
+    return 0;
 }
 
 int owl_range_commit(unsigned number, size_t end)
@@ -185,5 +215,5 @@ int owl_range_purge(unsigned number, size_t from, size_t to, bool remapped)
     size_t bytes = (to - from) << OWL_GRANULE_SHIFT;
     if (r->backing == OWL_MEMFD)
         return owl_os.punch(start, bytes);
-    return remapped ? owl_os.reset(start, bytes) : owl_os.purge(start, bytes);
+    return remapped ? owl_range_reset(start, bytes) : owl_os.purge(start, bytes);
 }

@@ -186,4 +186,14 @@ void owl_range_end(unsigned r);
 /* Makes granules below `end` of range r accessible. 0, or -1: refused. */
 int owl_range_commit(unsigned r, size_t end);
 
+/* What is fresh private memory of a range may have huge pages, if the option `huge` says so. A
+ * refusal changes nothing. */
+void owl_range_advise(void *start, size_t bytes);
+
+/* Puts fresh private memory in place of what part of a range shows. 0, or -1. */
+int owl_range_reset(void *start, size_t bytes);
+
+/* Takes the option `huge`, for memory that was made accessible before options were read. */
+void owl_range_begin(void);
+
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "os.h"
+#include "range.h"
 #include "tune.h"
 
 /* Mappings that a move can add: one where it comes to lie between others, two at most at each
@@ -98,6 +99,15 @@ static size_t move_but_last(char *from, char *to, size_t bytes)
     }
 }
 
+/* Fills a hole that there was for a moment. 0; or -1: it is not ours any more. */
+static int fill(void *start, size_t bytes)
+{
+    if (owl_os.fill(start, bytes) != 0)
+        return -1;
+    owl_range_advise(start, bytes);
+    return 0;
+}
+
 /* Most blocks are one mapping, and nobody need ask how many they are. */
 enum owl_remap_left owl_remap_grow(void *from, size_t bytes, void *to, size_t to_bytes)
 {
@@ -114,7 +124,7 @@ enum owl_remap_left owl_remap_grow(void *from, size_t bytes, void *to, size_t to
             return OWL_REMAP_REFUSED;
         }
     }
-    if (owl_os.fill((char *)from + done, bytes - done) != 0)
+    if (fill((char *)from + done, bytes - done) != 0)
         return OWL_REMAP_LOST;
     return done == 0 ? OWL_REMAP_FRESH : OWL_REMAP_STALE;
 }

@@ -6,6 +6,7 @@
 #include "alloc.h"
 #include "child.h"
 #include "faults.h"
+#include "option.h"
 #include "range.h"
 #include "stats.h"
 
@@ -266,6 +267,55 @@ static void small_ranges_can_be_used_to_their_end(void)
     memset((void *)r->base, 1, r->granules << OWL_GRANULE_SHIFT);
 }
 
+/* Bytes of memory that may be touched within [from, to), and of those that may have huge pages.
+ * False: the kernel has none. */
+static bool count_advised(uintptr_t from, uintptr_t to, size_t *bytes, size_t *advised)
+{
+    char line[512], permissions[5];
+    uintptr_t start = 0, end = 0;
+    bool here = false;
+    *bytes = *advised = 0;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    check(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "%zx-%zx %4s", &start, &end, permissions) == 3)
+            here = start >= from && end <= to && permissions[1] == 'w';
+        else if (here && strncmp(line, "VmFlags:", 8) == 0) {
+            *bytes += end - start;
+            *advised += strstr(line, " hg") != NULL ? end - start : 0;
+        }
+    }
+    fclose(f);
+    return access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0;
+}
+
+/* What was there before the option was read, what blocks leave when they move, and what is purged
+ * after pages were moved. */
+static void all_private_memory_may_be_huge(void)
+{
+    static void *blocks[20];
+    size_t bytes, advised, before;
+    owl_free(owl_malloc(1));
+    const struct owl_range *r = &owl_ranges[0];
+    uintptr_t end = r->base + (r->granules << OWL_GRANULE_SHIFT);
+    bool has_huge = count_advised(r->base, end, &before, &advised);
+    check(before > 0 && advised == 0);
+    owl_option_force(OWL_OPTION_HUGE, 1);
+    owl_range_begin();
+    for (int round = 1; round <= 8; round++)
+        for (int i = 0; i < 20; i++) {
+            blocks[i] = owl_realloc(blocks[i], round * MIB);
+            check(blocks[i] != NULL);
+            memset(blocks[i], i, round * MIB);
+        }
+    for (int i = 0; i < 20; i++)
+        owl_free(blocks[i]);
+    owl_trim(0);
+    count_advised(r->base, end, &bytes, &advised);
+    check(bytes > before && advised == (has_huge ? bytes : 0));
+    check(owl_stats_heap_is_valid());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +330,7 @@ int main(void)
         child_test(refused_commits_change_nothing),
         child_test(near_a_limit_steps_are_small),
         child_test(small_ranges_can_be_used_to_their_end),
+        child_test(all_private_memory_may_be_huge),
     };
     return cmocka_run_group_tests_name("range", tests, NULL, NULL);
 }
