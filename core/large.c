@@ -91,12 +91,18 @@ void owl_large_release(struct owl_span *s)
     owl_pool_give(s, s->granules);
 }
 
+/* Whether a hole may be left among the block's pages for a moment, none of which are a file's. */
+static bool lies_apart(const struct owl_span *s)
+{
+    return owl_ranges[s->range].apart && !owl_memfd_is_behind(s);
+}
+
 /* Moves private pages, and those that show a store, to where there is room for so many bytes. */
 static enum owl_remap_left move_to(const struct owl_span *s, void *to, size_t room)
 {
     void *from = owl_granule_at(s, 0);
     size_t bytes = s->granules << OWL_GRANULE_SHIFT;
-    if (room > bytes && owl_ranges[s->range].apart && !owl_memfd_is_behind(s))
+    if (room > bytes && lies_apart(s))
         return owl_remap_grow(from, bytes, to, room);
     return owl_remap_move(from, to, bytes) == 0 ? OWL_REMAP_STALE : OWL_REMAP_REFUSED;
 }
@@ -187,7 +193,7 @@ static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing b
 static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t granules)
 {
     bool file = owl_memfd_is_live(s) && !owl_is_view(s);
-    if (file && !owl_memfd_may_grow(s))
+    if (s->shared || (file && !owl_memfd_may_grow(s)))
         return NULL;
     struct owl_span *t = take_beside(s, file ? OWL_MEMFD : OWL_PRIVATE, before, granules);
     if (t == NULL)
@@ -207,8 +213,8 @@ static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t gr
 
 struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granules)
 {
-    if (s->shared || (s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN &&
-                      owl_pool_has_dirty(OWL_PRIVATE, granules)))
+    if (s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN &&
+        owl_pool_has_dirty(OWL_PRIVATE, granules))
         return NULL;
     bool locked = owl_large_lock(s);
     struct owl_span *t = move_locked(s, before, granules);
@@ -216,12 +222,42 @@ struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granul
     return t;
 }
 
-/* A block that shows a store at addresses of a file grows elsewhere: what follows it is the
- * file's. */
+/* What was taken in place becomes part of the block's last mapping, if the block has one of its
+ * own: it will move by fewer calls. But pages that are there are worth more, and so is a call where
+ * each growth is small. The child of a fork in between finds the block as long as it was, for there
+ * may be a hole behind that. False: it is, as addresses were lost. */
+static bool join_mapping(struct owl_span *s, size_t before)
+{
+    size_t granules = s->granules, more = granules - before;
+    if (more < before / OWL_JOIN_SHARE || !lies_apart(s))
+        return true;
+    s->granules = before;
+    if (owl_remap_extend(owl_granule_at(s, before), more << OWL_GRANULE_SHIFT) != 0)
+        return false;
+    s->granules = granules;
+    return true;
+}
+
+/* What is in a file does not change while a fork looks through it: so with the files' lock. A block
+ * that shows a store at addresses of a file grows elsewhere: what follows it is the file's. */
+static bool extend(struct owl_span *s, size_t granules, bool *joins)
+{
+    bool clean, remapped, extended = false;
+    bool locked = owl_large_lock(s);
+    if (!s->shared && (s->store == NULL || !owl_memfd_is_live(s)) && owl_memfd_may_grow(s)) {
+        remapped = s->remapped;
+        extended = owl_pool_extend(s, granules, &clean);
+        *joins = extended && remapped && clean;
+    }
+    owl_large_unlock(locked);
+    return extended;
+}
+
 static bool grow_in_place(struct owl_span *s, size_t granules)
 {
-    return !s->shared && (s->store == NULL || !owl_memfd_is_live(s)) && owl_memfd_may_grow(s) &&
-           owl_pool_extend(s, granules);
+    size_t before = s->granules;
+    bool joins;
+    return extend(s, granules, &joins) && (!joins || join_mapping(s, before));
 }
 
 static void shrink(struct owl_span *s, size_t granules)

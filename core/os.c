@@ -146,6 +146,13 @@ static int os_carry(void *from, size_t bytes, void *to, size_t to_bytes)
     return move_pages(from, bytes, to, to_bytes, 0);
 }
 
+/* Of the mapping its last page is enough. */
+static int os_lengthen(void *end, size_t bytes)
+{
+    size_t page = owl_os.page;
+    return mremap((char *)end - page, page, page + bytes, 0) != MAP_FAILED ? 0 : -1;
+}
+
 static int os_reset(void *start, size_t bytes)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
@@ -301,6 +308,7 @@ struct owl_os owl_os = {
     .piece = os_piece,
     .move = os_move,
     .carry = os_carry,
+    .lengthen = os_lengthen,
     .fill = os_fill,
     .reset = os_reset,
     .populate = os_populate,

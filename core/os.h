@@ -82,6 +82,8 @@ struct owl_os {
      * `to` the mapping is longer, if to_bytes is more than bytes: by memory that reads as zero; or,
      * of a file, by what follows in it. */
     int (*carry)(void *from, size_t bytes, void *to, size_t to_bytes);
+    /* The mapping that ends there gets longer, where nothing is mapped. 0; or -1: unchanged. */
+    int (*lengthen)(void *end, size_t bytes);
     /* Puts fresh private memory where nothing is mapped. 0; or -1: something is, or refused. */
     int (*fill)(void *start, size_t bytes);
     /* Put fresh private memory, which reads as zero, in place of whatever is mapped. 0, or -1. */

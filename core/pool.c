@@ -176,7 +176,7 @@ void owl_pool_give_clean(struct owl_span *s, size_t granules)
     owl_unlock(&owl_pool.lock);
 }
 
-bool owl_pool_extend(struct owl_span *s, size_t granules)
+bool owl_pool_extend(struct owl_span *s, size_t granules, bool *clean)
 {
     const struct owl_range *r = &owl_ranges[s->range];
     size_t first = owl_span_index(s) + s->granules;
@@ -187,7 +187,9 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
         owl_runs_raise(s->range, end);
     enough = enough && owl_runs_end(r, first, end) >= end;
     if (enough) {
+        size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
         s->remapped |= owl_runs_carve_all(r, first, first, end);
+        *clean = owl_runs_granules(OWL_FREE_DIRTY) == dirty;
         s->granules = granules;
         note_use(end - first);
     }

@@ -73,8 +73,8 @@ void owl_pool_give(struct owl_span *s, size_t granules);
 void owl_pool_give_clean(struct owl_span *s, size_t granules);
 
 /* Extends a taken span in place to so many granules if what follows is free. That may be dirty, and
- * remapped. False also past the limit. */
-bool owl_pool_extend(struct owl_span *s, size_t granules);
+ * remapped; *clean: it is neither. False also past the limit. */
+bool owl_pool_extend(struct owl_span *s, size_t granules, bool *clean);
 
 /* Extends a taken span in place by `more` granules in front, if they are free: the new first
  * descriptor, with start, granules, range and remapped set; what else the old one says is the

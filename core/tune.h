@@ -101,6 +101,10 @@
  * outweighs page faults that take longer, by a fifth, and are huge ones never. */
 #define OWL_MEMFD_MIN ((size_t)32 << 20)
 
+/* A block that grows where it is by at least so much of itself gets a longer mapping, two system
+ * calls, which its next move saves many times; if it grows by less, that is far. */
+#define OWL_JOIN_SHARE 2
+
 /* From so many bytes on, moving pages takes less time than copying them, even to pages that are
  * resident. To others, copying always takes longer. */
 #define OWL_MOVE_MIN ((size_t)256 << 10)

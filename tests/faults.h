@@ -28,6 +28,7 @@ enum fault_call {
     FAULT_UNMAP,
     FAULT_MOVE,
     FAULT_CARRY,
+    FAULT_LENGTHEN,
     FAULT_FILL,
     FAULT_RESET,
     FAULT_POPULATE,
@@ -57,6 +58,7 @@ static const char *const fault_names[FAULT_CALLS] __attribute__((unused)) = {
     [FAULT_UNMAP] = "unmap",
     [FAULT_MOVE] = "move",
     [FAULT_CARRY] = "carry",
+    [FAULT_LENGTHEN] = "lengthen",
     [FAULT_FILL] = "fill",
     [FAULT_RESET] = "reset",
     [FAULT_POPULATE] = "populate",
@@ -184,6 +186,11 @@ static inline int fault_carry(void *from, size_t bytes, void *to, size_t to_byte
     fault_is_torn = true;
     faults.real.reset(to, to_bytes);
     return -1;
+}
+
+static inline int fault_lengthen(void *end, size_t bytes)
+{
+    return fault_due(FAULT_LENGTHEN) ? -1 : faults.real.lengthen(end, bytes);
 }
 
 static inline int fault_fill(void *start, size_t bytes)
@@ -337,6 +344,7 @@ static inline void faults_install(void)
     owl_os.unmap = fault_unmap;
     owl_os.move = fault_move;
     owl_os.carry = fault_carry;
+    owl_os.lengthen = fault_lengthen;
     owl_os.fill = fault_fill;
     owl_os.reset = fault_reset;
     owl_os.file_make = fault_file_make;

@@ -167,8 +167,10 @@ static void extend(size_t i)
     struct run *r = &runs[i];
     size_t more = any_length();
     bool room = is_free(r->span, owl_span_index(r->span) + r->granules, more);
+    bool clean;
     struct owl_pool_counts before = owl_pool_count();
-    check(owl_pool_extend(r->span, r->granules + more) == room);
+    check(owl_pool_extend(r->span, r->granules + more, &clean) == room);
+    check(!room || clean == (owl_pool_count().dirty == before.dirty));
     check(owl_pool_count().used == before.used + (room ? more : 0));
     check(has_stamp(r));
     if (!room)
