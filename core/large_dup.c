@@ -34,32 +34,39 @@ static struct owl_span *new_store(size_t granules)
     return begin_store(owl_memfd_take(granules, OWL_TABLE_ORDER, &zero));
 }
 
+static void note_shown(struct owl_span *s, struct owl_span *store)
+{
+    s->store = store;
+    s->remapped = 1;
+    s->whole = 1;
+}
+
 /* Lets a block show a store instead of what it showed. */
 static int show(struct owl_span *s, struct owl_span *store)
 {
     if (!owl_remap_may() || owl_memfd_map(store, span_bytes(s), owl_granule_at(s, 0), false) != 0)
         return -1;
-    s->store = store;
-    s->remapped = 1;
-    s->whole = 1;
+    note_shown(s, store);
     return 0;
 }
 
-/* The pages of a file that a block has, which lie in a row, become a store's by changing places
- * with those of a new run. One call maps them then; if it is refused nothing has changed, and they
- * change back. */
-static struct owl_span *store_by_exchange(struct owl_span *s)
+/* The pages of a file that a block has, which lie in a row, move to a new run, which becomes a
+ * store. */
+static struct owl_span *store_by_move(struct owl_span *s)
 {
     struct owl_span *store = begin_store(owl_memfd_take_clean(s->granules, OWL_TABLE_ORDER));
     if (store == NULL)
         return NULL;
-    bool exchanged =
-        store->range == s->range && owl_memfd_exchange(s, store, s->granules) == 0;
-    if (exchanged && show(s, store) == 0)
+    if (store->range != s->range) {
+        owl_memfd_drop(store);
+        return NULL;
+    }
+    if (owl_memfd_move(s, store, s->granules) == 0) {
+        note_shown(s, store);
         return store;
-    if (exchanged && owl_memfd_exchange(s, store, s->granules) != 0)
-        memcpy(owl_granule_at(s, 0), owl_granule_at(store, 0), span_bytes(s));
-    owl_memfd_drop(store);
+    }
+    store->kind = OWL_KIND_NONE;
+    owl_memfd_give(store, store->granules);
     return NULL;
 }
 
@@ -105,7 +112,7 @@ static struct owl_span *store_by_copy(struct owl_span *s)
  * goes there, if nobody else shows it. True: the block shows nothing but the store then. */
 static bool settle(struct owl_span *s)
 {
-    uint8_t changed[512];
+    static uint8_t changed[16384]; /* each call opens a file; the files' lock is held */
     char *own = owl_granule_at(s, 0);
     char *stored = owl_granule_at(s->store, 0);
     size_t pages = span_bytes(s) / owl_os.page;
@@ -136,7 +143,7 @@ static struct owl_span *store_of(struct owl_span *s)
         return s->store;
     size_t offset;
     if (s->store == NULL && owl_memfd_is_live(s) && owl_memfd_offset(s, s->granules, &offset))
-        return store_by_exchange(s);
+        return store_by_move(s);
     return store_by_copy(s);
 }
 

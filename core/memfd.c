@@ -154,6 +154,19 @@ int owl_memfd_exchange(struct owl_span *a, struct owl_span *b, size_t granules)
     return -1;
 }
 
+int owl_memfd_move(struct owl_span *a, struct owl_span *b, size_t granules)
+{
+    void *from = (void *)owl_span_address(a), *to = (void *)owl_span_address(b);
+    size_t bytes = granules << OWL_GRANULE_SHIFT;
+    if (!owl_remap_may() || owl_os.move(from, to, bytes) != 0)
+        return -1;
+    note_exchange(a, b, granules);
+    if (owl_remap_may() && owl_memfd_map(b, bytes, from, false) == 0)
+        return 0;
+    note_exchange(a, b, granules);
+    return -1;
+}
+
 bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset)
 {
     *offset = offset_of(&owl_ranges[s->range], s);

@@ -66,6 +66,11 @@ void owl_memfd_give(struct owl_span *s, size_t granules);
 /* Exchanges the pages of two runs of granules of one range. 0; or -1: unchanged. */
 int owl_memfd_exchange(struct owl_span *a, struct owl_span *b, size_t granules);
 
+/* Moves the pages of a, which lie in a row in the file, to b, whose own hold no memory; a shows
+ * them still, but privately from then on. 0; or -1: a is unchanged, and b is to be given back by
+ * owl_memfd_give. */
+int owl_memfd_move(struct owl_span *a, struct owl_span *b, size_t granules);
+
 /* Where in its file the bytes of a run begin, if they lie there in a row; else false. */
 bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset);
 

@@ -116,8 +116,8 @@ struct owl_os {
     void (*file_close)(struct owl_file *file);
     /* Gives back the memory of mapped shared pages of a file; they read as zero. 0, or -1. */
     int (*punch)(void *start, size_t bytes);
-    /* Which pages of a private mapping of a file were written to: sets a byte each, to 0 or 1.
-     * 0, or -1: the system does not tell. */
+    /* Which pages of a private mapping of a file were written to: sets a byte each, to 0 or 1. One
+     * call at a time. 0, or -1: the system does not tell. */
     int (*changed)(const void *start, size_t pages, uint8_t *changed);
 
     /* Whether the system refuses to promise more memory than it has. */

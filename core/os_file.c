@@ -112,16 +112,18 @@ int os_punch(void *start, size_t bytes)
 }
 
 /* A page that was written to is an anonymous one by now: bit 61 of its entry, "is of a file or
- * shared", is not set, but bit 63 or 62, "present" or "swapped", is. */
+ * shared", is not set, but bit 63 or 62, "present" or "swapped", is. (So many entries would be too
+ * much for a small stack.) */
 int os_changed(const void *start, size_t pages, uint8_t *changed)
 {
-    uint64_t entries[512];
+    static uint64_t entries[2048];
+    size_t most = sizeof entries / sizeof entries[0];
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     int descriptor = os_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
     if (descriptor < 0)
         return -1;
     for (size_t done = 0; done < pages;) {
-        size_t some = pages - done < 512 ? pages - done : 512;
+        size_t some = pages - done < most ? pages - done : most;
         off_t at = (off_t)(((uintptr_t)start / page + done) * sizeof entries[0]);
         ssize_t got = os_read_at(descriptor, entries, some * sizeof entries[0], at);
         if (got <= 0) {

@@ -52,12 +52,38 @@ static void pages_move_and_bytes_do_not(void)
     a.number = 2;
     b.number = 1;
     struct block d = duplicate(&a);
-    check(calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY) == moves + 6);
+    check(calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY) == moves + 4);
     check(calls_of(FAULT_CHANGED) == 0);
     struct block e = duplicate(&a); /* unchanged: only a look at its pages, and a mapping */
-    check(calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY) == moves + 6);
+    check(calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY) == moves + 4);
     check(calls_of(FAULT_CHANGED) > 0);
     check(holds(&a) && holds(&b) && holds(&d) && holds(&e) && holds(&wall));
+}
+
+/* If the block's pages do not move, or it cannot show them then, they are copied. */
+static void refused_dups_copy(void)
+{
+    static const enum fault_call refused[] = {FAULT_FILE_MAP, FAULT_MOVE};
+    for (int i = 0; i < 2; i++) {
+        set_up(OWL_BACKING_AUTO);
+        struct block a = make(40 * MIB, 1);
+        fault_at(refused[i], 1);
+        struct block d = duplicate(&a);
+        check(calls_of(refused[i]) > 0 && holds(&a) && holds(&d));
+        change(&a, 3);
+        check(holds(&a) && holds(&d));
+        faults_clear();
+        struct block e = duplicate(&a);
+        check(holds(&a) && holds(&e));
+        owl_free(a.start);
+        struct block f = make(40 * MIB, 4);
+        check(holds(&d) && holds(&e) && holds(&f));
+        owl_free(d.start);
+        owl_free(e.start);
+        owl_free(f.start);
+        owl_trim(0);
+        check(owl_stats_heap_is_valid());
+    }
 }
 
 static void exports(size_t bytes)
@@ -253,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         child_test(dups_are_independent),
         child_test(pages_move_and_bytes_do_not),
+        child_test(refused_dups_copy),
         child_test(exports_are_shared),
         child_test(rings_are_mapped_twice),
         child_test(rings_become_blocks),
