@@ -189,40 +189,53 @@ static void unpack(struct owl_cache *c)
         owl_slab_give(blocks, others);
 }
 
-static void *refill(struct owl_cache *c, unsigned class)
+/* Fills an empty magazine, and takes a block out. `fresh`: a slab may be made for it. */
+static void *refill(struct owl_cache *c, unsigned class, bool fresh)
 {
     struct owl_magazine *m = &c->magazines[class];
     const struct owl_class *k = &owl_classes[class];
     if (m->limit == 0 && !grow(c, class))
         return owl_cache_take_uncached(class);
-    m->fill = doubled(m->fill, k->first, k->fill);
-    if (m->fill > m->limit && (!grow(c, class) || m->fill > m->limit))
-        m->fill = m->limit;
+    uint16_t fill = doubled(m->fill, k->first, k->fill);
+    if (fill > m->limit && (!grow(c, class) || fill > m->limit))
+        fill = m->limit;
     struct owl_block **blocks = settle(c, class);
     owl_u32_store_release(&c->waits, 1);
-    size_t taken = owl_slab_take(&c->owner, class, m->fill, blocks);
+    size_t taken = owl_slab_take(&c->owner, class, fill, fresh, blocks);
     owl_u32_store_relaxed(&c->waits, 0);
     owl_barrier_compiler();
+    if (taken == 0)
+        return NULL;
+    m->fill = fill;
     reverse(blocks, taken);
     owl_word_hand(&c->top[class], (uintptr_t)(blocks + taken));
     owl_assert(owl_cache_is_valid(c));
     return owl_cache_pop(c, class);
 }
 
-void *owl_cache_refill(struct owl_cache *c, unsigned class)
+static void *find_block(struct owl_cache *c, unsigned class, bool fresh)
 {
     void *p = NULL;
-    if (__builtin_expect(owl_u32_load_relaxed(&owl_cache_left) != 0, 0) &&
-        !owl_slab_is_at_hand(&c->owner, class))
-        owl_cache_inherit();
     owl_cache_enter(c);
     if (!owl_inbox_is_empty(&c->inbox)) {
         unpack(c);
         p = owl_cache_pop(c, class);
     }
     if (p == NULL)
-        p = refill(c, class);
+        p = refill(c, class, fresh);
     owl_cache_leave(c);
+    return p;
+}
+
+/* What caches without a thread have, is looked for before the pool is asked for a slab. */
+void *owl_cache_refill(struct owl_cache *c, unsigned class)
+{
+    bool others = owl_u32_load_relaxed(&owl_cache_deserted) != 0;
+    void *p = find_block(c, class, !others);
+    if (p == NULL && others) {
+        owl_cache_reclaim();
+        p = find_block(c, class, true);
+    }
     return p;
 }
 
@@ -298,11 +311,13 @@ void owl_cache_push_remote(struct owl_cache *c, struct owl_owner *owner, struct 
     owl_slab_give(home, n);
 }
 
-/* Takes blocks out of a magazine, at most OWL_MAGAZINE_PART. Their number. */
-static size_t take_newest(struct owl_cache *c, unsigned class, struct owl_block **blocks)
+/* Takes blocks out of a magazine, at most OWL_MAGAZINE_PART, of which `keep` stay. Their number. */
+static size_t take_newest(struct owl_cache *c, unsigned class, size_t keep,
+                          struct owl_block **blocks)
 {
     owl_cache_enter(c);
     size_t n = count_of(c, class);
+    n = n > keep ? n - keep : 0;
     if (n > OWL_MAGAZINE_PART)
         n = OWL_MAGAZINE_PART;
     struct owl_block **top = owl_cache_top(c, class) - n;
@@ -312,9 +327,17 @@ static size_t take_newest(struct owl_cache *c, unsigned class, struct owl_block 
     return n;
 }
 
-void owl_cache_flush(struct owl_cache *c)
+static void shrink_magazine(struct owl_cache *c, unsigned class, size_t keep)
 {
     struct owl_block *home[OWL_MAGAZINE_PART];
+    for (size_t n; (n = take_newest(c, class, keep, home)) > 0;)
+        owl_slab_give(home, n);
+}
+
+/* Gives back what is not in magazines. */
+static void flush_rest(struct owl_cache *c)
+{
+    struct owl_block *home[OWL_REMOTE_BLOCKS];
     owl_inbox_flush(&c->inbox);
     owl_cache_enter(c);
     struct owl_span *all = owl_stock_empty(&c->stock);
@@ -326,15 +349,30 @@ void owl_cache_flush(struct owl_cache *c)
         owl_cache_leave(c);
         owl_slab_give(home, n);
     }
+}
+
+void owl_cache_flush(struct owl_cache *c)
+{
+    flush_rest(c);
     for (unsigned class = 0; class < OWL_CLASSES; class++)
-        for (size_t n; (n = take_newest(c, class, home)) > 0;)
-            owl_slab_give(home, n);
+        shrink_magazine(c, class, 0);
+}
+
+size_t owl_cache_shrink(struct owl_cache *c)
+{
+    size_t bytes = 0;
+    flush_rest(c);
+    for (unsigned class = 0; class < OWL_CLASSES; class++) {
+        shrink_magazine(c, class, c->magazines[class].fill);
+        bytes += count_of(c, class) * owl_classes[class].size;
+    }
+    return bytes;
 }
 
 void *owl_cache_take_uncached(unsigned class)
 {
     struct owl_block *b = NULL;
-    if (owl_slab_take(&owl_orphans, class, 1, &b) == 0)
+    if (owl_slab_take(&owl_orphans, class, 1, true, &b) == 0)
         return NULL;
     owl_block_wipe(b);
     return b;

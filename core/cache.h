@@ -26,6 +26,9 @@
  *                     With hardened calls (owl_cache_harden) it stays at that, and another word of
  *                     the thread leads to the cache.
  *   &owl_cache_gone   its destructor has run: served by the orphans' slabs, one block at a time
+ *
+ * A cache without a thread is idle, and empty; or it is parked: one that holds little keeps it for
+ * the next thread, so that threads that come and go neither fill magazines nor empty them.
  */
 #ifndef OWL_CORE_CACHE_H
 #define OWL_CORE_CACHE_H
@@ -72,10 +75,6 @@ struct owl_inbox {
     struct owl_block *blocks[OWL_INBOX_BLOCKS];
 } __attribute__((aligned(OWL_CACHE_LINE)));
 
-/* In a child of fork, a cache that another thread had in the parent: what is in it is as that left
- * it, whole or in the middle of a change. */
-enum owl_left { OWL_LEFT_NOT, OWL_LEFT_WHOLE, OWL_LEFT_TORN };
-
 /* The words are written by the cache's thread alone; statistics peek at them. */
 struct owl_cache {
     struct owl_owner owner;      /* first: its address is the cache's */
@@ -85,10 +84,12 @@ struct owl_cache {
     struct owl_remote remote[OWL_REMOTE_OWNERS];
     struct owl_stock stock;
     uint32_t stock_most; /* granules that the stock may have; 0 where calls are hardened */
-    owl_word thread; /* pthread_self() of the thread that has it, as a number; 0: none */
+    owl_word thread; /* pthread_self() of the thread that has it, as a number; 0: none; the cache:
+                        one that takes it, or clears it away after another */
     void *spare[OWL_MAGAZINE_SHIFT + 1]; /* arrays of 2^index slots, linked by their first */
     struct owl_cache *next;              /* in the list of all caches, which only grows */
-    struct owl_cache *next_idle;         /* in the list of those without a thread */
+    struct owl_cache *next_idle;         /* in a list of those without a thread */
+    bool seen;                           /* parked, and was so at the last look */
     bool ending;                         /* its thread's destructor has been called once */
 
     owl_u32 busy;          /* slow paths of its thread under way, one in another */
@@ -100,7 +101,6 @@ struct owl_cache {
     struct owl_os_thread system; /* the thread, as the system knows it */
     struct owl_inbox inbox;
     uintptr_t stamp;       /* what it looked like when it was last looked at for being idle */
-    enum owl_left left;    /* its thread was the parent's; guarded by the lock of all caches */
 };
 
 /* An address. initial-exec: a word of static TLS, which a dlopened library can still get. */
@@ -147,15 +147,32 @@ void owl_cache_flush_others(void);
  * threads are idle. Whether others have blocks, which may be had later. One thread at a time. */
 bool owl_cache_flush_idle(void);
 
-/* In a child of fork: gives back what the caches of the threads hold that are not here, and makes
- * their slabs orphans. It is done when memory is looked for, because most children do not live long
- * enough for that: at the first flush of others, and before the pool is asked for a slab. No lock
- * may be held. */
-extern OWL_LOCAL owl_u32 owl_cache_left; /* 1: there may be such caches */
-void owl_cache_inherit(void);
+/*
+ * Caches that have no thread and still have blocks and slabs. Most are parked: when a thread ends,
+ * a cache that holds little stays as it is for the next thread, which has its blocks at hand then.
+ * Others are those of threads that are not here, in a child of fork: most children do not live long
+ * enough for a look at these.
+ *
+ * Before the pool is asked for a slab they are reclaimed: what caches of absent threads and the
+ * one that was parked first hold goes home, and their slabs become orphans. Any thread; no lock may
+ * be held.
+ */
+extern OWL_LOCAL owl_u32 owl_cache_deserted; /* how many there may be */
+void owl_cache_reclaim(void);
+
+/* The same for all, or for those of them that were here at the last call with `idle`, which one
+ * thread at a time does. Whether others are left. */
+bool owl_cache_reclaim_all(bool idle);
 
 /* A block for a thread that has no cache. NULL: no memory. */
 void *owl_cache_take_uncached(unsigned class);
+
+/* The thread that has the cache, as a number; 0: none. */
+static inline unsigned long owl_cache_thread(const struct owl_cache *c)
+{
+    uintptr_t thread = owl_word_load_relaxed(&c->thread);
+    return thread != (uintptr_t)c ? (unsigned long)thread : 0;
+}
 
 /* Every cache there is, in use or not: the newest, which leads to the others by `next`. */
 struct owl_cache *owl_cache_all(void);

@@ -140,7 +140,7 @@ static enum claim flush_other(struct owl_cache *c)
 
 void owl_cache_flush_others(void)
 {
-    owl_cache_inherit();
+    owl_cache_reclaim_all(false);
     const struct owl_cache *mine = owl_cache_get();
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
         if (c != mine && has_some(c))
@@ -149,8 +149,7 @@ void owl_cache_flush_others(void)
 
 bool owl_cache_flush_idle(void)
 {
-    owl_cache_inherit();
-    bool active = false;
+    bool active = owl_cache_reclaim_all(true);
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next) {
         uintptr_t stamp = stamp_of(c);
         if (!has_some(c))

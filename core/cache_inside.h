@@ -42,6 +42,9 @@
 void owl_cache_open(struct owl_cache *c);
 void owl_cache_close(struct owl_cache *c);
 
+/* Gives all back but what each magazine was last filled with, at most. The bytes that stay. */
+size_t owl_cache_shrink(struct owl_cache *c);
+
 /* Zeroed memory for slots, for good. NULL: no memory. */
 void *owl_cache_carve(size_t bytes);
 

@@ -31,12 +31,43 @@ static struct {
     bool keyed;             /* there is a key; without one, a cache could not be ended */
     pthread_key_t key;      /* its destructor ends a thread's cache */
     struct owl_cache *all;  /* every cache ever made, the newest first */
-    struct owl_cache *idle; /* those without a thread */
+    struct owl_cache *idle; /* those without a thread, empty */
+    struct owl_cache *parked; /* without a thread, with blocks and slabs, the last first */
+    struct owl_cache *torn; /* in a child of fork: only their slabs and inboxes are whole */
     char *fresh, *end;      /* room for more caches */
     sigset_t mask;          /* of the thread that forks */
 } caches = {.lock.rank = OWL_RANK_CACHES};
 
-owl_u32 owl_cache_left;
+owl_u32 owl_cache_deserted;
+
+/* One cache more, or less, that has no thread and is not empty. The lock is held. */
+static void count_deserted(uint32_t more)
+{
+    owl_u32_store_relaxed(&owl_cache_deserted, owl_u32_load_relaxed(&owl_cache_deserted) + more);
+}
+
+/* `seen`: it need not wait for a look of the scavenger. The lock is held. */
+static void desert(struct owl_cache **list, struct owl_cache *c, bool seen)
+{
+    owl_word_store_relaxed(&c->thread, 0);
+    c->seen = seen;
+    c->next_idle = *list;
+    *list = c;
+    count_deserted(1);
+}
+
+/* Takes a cache out of a list, for this thread. It counts as that of a thread from then on, so that
+ * a child of a fork that comes now knows that it may be torn. The lock is held. */
+static struct owl_cache *take_deserted(struct owl_cache **place)
+{
+    struct owl_cache *c = *place;
+    *place = c->next_idle;
+    owl_u32_store_relaxed(&c->busy, 0);
+    owl_u32_store_relaxed(&c->waits, 0);
+    owl_word_store_relaxed(&c->thread, (uintptr_t)c);
+    count_deserted(-1u);
+    return c;
+}
 
 /* fork: all locks up to the orphans' are taken before, and let go after in parent and child, so
  * that the child, which has one thread, finds every structure whole and can allocate at once. No
@@ -83,11 +114,8 @@ static void leave(struct owl_cache *c)
     uint32_t busy = owl_u32_load_relaxed(&c->busy);
     bool waits = busy == 1 && owl_u32_load_relaxed(&c->waits) != 0;
     bool whole = c->self != NULL && (busy == 0 || waits);
-    if (owl_word_load_relaxed(&c->thread) != 0) {
-        c->left = whole ? OWL_LEFT_WHOLE : OWL_LEFT_TORN;
-        owl_u32_store_relaxed(&owl_cache_left, 1);
-    }
-    owl_word_store_relaxed(&c->thread, 0);
+    if (owl_word_load_relaxed(&c->thread) != 0)
+        desert(whole ? &caches.parked : &caches.torn, c, true);
     owl_u32_store_relaxed(&c->busy, 0);
     owl_u32_store_relaxed(&c->waits, 0);
     c->self = NULL;
@@ -190,19 +218,57 @@ static void end_cache(struct owl_cache *c)
     owl_unlock(&caches.lock);
 }
 
-/* The cache counts as this thread's meanwhile, so that a child of a fork that comes in between
- * knows that it is torn. One that was torn is not used again. */
-static void inherit(struct owl_cache *c)
+/* Few blocks may lie in many slabs, which cannot go to the pool then. */
+static bool holds_little(struct owl_cache *c)
+{
+    bool little = owl_cache_shrink(c) <= OWL_PARKED_BYTES;
+    owl_lock(&c->owner.lock);
+    little = little && c->owner.idle <= OWL_PARKED_IDLE;
+    owl_unlock(&c->owner.lock);
+    return little;
+}
+
+/* Leaves a cache that holds little to the next thread as it is. False: it holds much, or enough of
+ * them are parked. */
+static bool park(struct owl_cache *c)
+{
+    owl_inbox_open(&c->inbox, false);
+    bool little = holds_little(c);
+    owl_lock(&caches.lock);
+    little = little && owl_u32_load_relaxed(&owl_cache_deserted) < OWL_PARKED;
+    if (little)
+        desert(&caches.parked, c, false);
+    owl_unlock(&caches.lock);
+    return little;
+}
+
+/* The cache that was parked first, unless it has to have been there at the last look and was not.
+ * NULL: none. */
+static struct owl_cache *take_parked(bool seen)
+{
+    struct owl_cache *c = NULL;
+    owl_lock(&caches.lock);
+    struct owl_cache **place = &caches.parked;
+    while (*place != NULL && (*place)->next_idle != NULL)
+        place = &(*place)->next_idle;
+    if (*place != NULL && (!seen || (*place)->seen))
+        c = take_deserted(place);
+    owl_unlock(&caches.lock);
+    return c;
+}
+
+static struct owl_cache *take_torn(void)
 {
     owl_lock(&caches.lock);
-    enum owl_left left = c->left;
-    c->left = OWL_LEFT_NOT;
-    if (left != OWL_LEFT_NOT)
-        owl_word_store_relaxed(&c->thread, (uintptr_t)c);
+    struct owl_cache *c = caches.torn != NULL ? take_deserted(&caches.torn) : NULL;
     owl_unlock(&caches.lock);
-    if (left == OWL_LEFT_WHOLE) {
-        end_cache(c);
-    } else if (left == OWL_LEFT_TORN) {
+    return c;
+}
+
+/* They are not used again. */
+static void reclaim_torn(void)
+{
+    for (struct owl_cache *c; (c = take_torn()) != NULL;) {
         owl_inbox_flush(&c->inbox);
         owl_slab_abandon(&c->owner);
         owl_lock(&caches.lock);
@@ -211,15 +277,31 @@ static void inherit(struct owl_cache *c)
     }
 }
 
-void owl_cache_inherit(void)
+void owl_cache_reclaim(void)
 {
-    if (owl_u32_load_relaxed(&owl_cache_left) == 0)
-        return;
     int saved = errno;
-    owl_u32_store_relaxed(&owl_cache_left, 0);
-    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
-        inherit(c);
+    reclaim_torn();
+    struct owl_cache *c = take_parked(false);
+    if (c != NULL)
+        end_cache(c);
     errno = saved;
+}
+
+bool owl_cache_reclaim_all(bool idle)
+{
+    if (owl_u32_load_relaxed(&owl_cache_deserted) == 0)
+        return false;
+    int saved = errno;
+    reclaim_torn();
+    for (struct owl_cache *c; (c = take_parked(idle)) != NULL;)
+        end_cache(c);
+    owl_lock(&caches.lock);
+    bool left = caches.parked != NULL;
+    for (struct owl_cache *c = caches.parked; c != NULL; c = c->next_idle)
+        c->seen = true;
+    owl_unlock(&caches.lock);
+    errno = saved;
+    return left;
 }
 
 /* A thread is or is not the one that has the cache. */
@@ -254,17 +336,21 @@ static void thread_ends(void *cache)
         return;
     }
     disown(c, &owl_cache_gone);
-    end_cache(c);
+    if (!park(c))
+        end_cache(c);
 }
 
-/* A cache for this thread: one that another has left, or a new one. */
+/* A cache for this thread: one that another has left, with blocks rather than without, or a new
+ * one. */
 static struct owl_cache *find_cache(void)
 {
     owl_lock(&caches.lock);
     if (!caches.ready)
         set_up();
     struct owl_cache *c = caches.idle;
-    if (c != NULL)
+    if (caches.parked != NULL)
+        c = take_deserted(&caches.parked);
+    else if (c != NULL)
         caches.idle = c->next_idle;
     else if (caches.keyed)
         c = carve_cache();
@@ -314,7 +400,7 @@ static unsigned long thread_of(const void *owner)
 {
     if (owner == &owl_orphans)
         return 0;
-    return (unsigned long)owl_word_load_relaxed(&((const struct owl_cache *)owner)->thread);
+    return owl_cache_thread(owner);
 }
 
 void owl_cache_harden(void)

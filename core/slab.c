@@ -17,6 +17,12 @@ static uintptr_t owner_word(const struct owl_owner *o)
     return (uintptr_t)o;
 }
 
+/* One slab more, or less. The owner's lock is held. */
+static void count_slab(struct owl_owner *o, uintptr_t more)
+{
+    owl_word_store_relaxed(&o->slabs, owl_word_load_relaxed(&o->slabs) + more);
+}
+
 /* The list that a slab belongs in. */
 static struct owl_span **list_for(struct owl_owner *o, const struct owl_span *s)
 {
@@ -118,7 +124,7 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     s->dry = zero && !s->filled ? c->blocks * c->size : 0;
     set_owner(s, owner_word(me));
     list_add(&me->with_free[class], s);
-    me->slabs++;
+    count_slab(me, 1);
     me->idle += owl_slab_idle(s);
     return s;
 }
@@ -128,7 +134,7 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
 static void end_slab(struct owl_owner *o, struct owl_span *s)
 {
     list_remove(&o->with_free[s->class], s);
-    o->slabs--;
+    count_slab(o, -(uintptr_t)1);
     o->idle -= owl_slab_idle(s);
     set_owner(s, 0);
     for (size_t i = 0; i < s->granules; i++)
@@ -139,18 +145,19 @@ static void end_slab(struct owl_owner *o, struct owl_span *s)
 static void move_slab(struct owl_owner *from, struct owl_owner *to, struct owl_span *s)
 {
     list_remove(list_for(from, s), s);
-    from->slabs--;
+    count_slab(from, -(uintptr_t)1);
     from->idle -= owl_slab_idle(s);
     set_owner(s, owner_word(to));
     list_add(list_for(to, s), s);
-    to->slabs++;
+    count_slab(to, 1);
     to->idle += owl_slab_idle(s);
 }
 
-/* An orphan with free blocks of the class changes hands. */
+/* An orphan with free blocks of the class changes hands. Mostly there are none, and then nobody
+ * takes that lock, which is one for all threads. */
 static struct owl_span *adopt(struct owl_owner *me, unsigned class)
 {
-    if (me == &owl_orphans)
+    if (me == &owl_orphans || owl_word_load_relaxed(&owl_orphans.slabs) == 0)
         return NULL;
     owl_lock(&owl_orphans.lock);
     struct owl_span *s = owl_orphans.with_free[class];
@@ -197,7 +204,7 @@ static unsigned take_bits(struct owl_span *s, unsigned want, struct owl_block **
     return taken;
 }
 
-unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
+unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, bool fresh,
                        struct owl_block **blocks)
 {
     unsigned taken = 0;
@@ -209,7 +216,7 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
             break;
         if (s == NULL)
             s = adopt(me, class);
-        if (s == NULL)
+        if (s == NULL && fresh)
             s = make_slab(me, class);
         if (s == NULL)
             break;
@@ -227,19 +234,6 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
     owl_due_note(&me->noted, me->idle);
     owl_unlock(&me->lock);
     return taken;
-}
-
-bool owl_slab_is_at_hand(struct owl_owner *me, unsigned class)
-{
-    owl_lock(&me->lock);
-    bool found = me->with_free[class] != NULL;
-    owl_unlock(&me->lock);
-    if (!found) {
-        owl_lock(&owl_orphans.lock);
-        found = owl_orphans.with_free[class] != NULL;
-        owl_unlock(&owl_orphans.lock);
-    }
-    return found;
 }
 
 /* What is left to do when the owner's lock has been released. */
@@ -343,7 +337,7 @@ void owl_slab_give(struct owl_block **blocks, size_t n)
 void owl_slab_abandon(struct owl_owner *me)
 {
     owl_lock(&me->lock);
-    if (me->slabs > 0) {
+    if (owl_word_load_relaxed(&me->slabs) > 0) {
         owl_lock(&owl_orphans.lock);
         while (me->full != NULL)
             move_slab(me, &owl_orphans, me->full);
@@ -402,7 +396,8 @@ bool owl_slab_is_valid(struct owl_owner *o)
         for (const struct owl_span *s = o->with_free[class]; s != NULL; s = s->next)
             idle += owl_slab_idle(s);
     }
-    valid = valid && slabs == o->slabs && idle == o->idle && o->noted == (uint32_t)(idle >> 20);
+    valid = valid && slabs == owl_word_load_relaxed(&o->slabs) && idle == o->idle &&
+            o->noted == (uint32_t)(idle >> 20);
     owl_unlock(&o->lock);
     return valid;
 }

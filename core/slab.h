@@ -5,7 +5,7 @@
  * In a slab a block is at home (its bit is one) or out (zero: with a caller, or in some thread's
  * magazine). Every slab has an owner; all of an owner's slabs, their bits and lists are guarded by
  * the owner's lock. An owner is the slab half of a thread cache, or `owl_orphans`, which owns what
- * ended threads left behind.
+ * ended threads left behind. (A cache that is parked for the next thread keeps its slabs.)
  *
  *               take                          give (any thread)
  *     pool  -----------> slab of an owner  --------------------->  the last block came home: pool
@@ -17,7 +17,7 @@
  * The owner word and the read without a lock. free() compares a slab's owner word with the address
  * of its own thread's owner, and on equality puts the block into its own magazine, with no lock.
  * This is safe because, while a block of the slab is out, the word changes in two ways only:
- *     A. from T to the orphans, by T's own thread when it ends;
+ *     A. from T to the orphans, by T's own thread when it ends, or while T has no thread;
  *     B. from the orphans to T, by T's own thread when it adopts.
  * (From T to none it changes only when all blocks are at home; and whoever frees a block holds it
  * out.) So T's thread reads "T" exactly if T owns the slab: no other thread can make the word "T",
@@ -49,7 +49,8 @@
 
 struct owl_owner {
     struct owl_lock lock;
-    size_t slabs;                                /* number of slabs owned */
+    owl_word slabs;                              /* number of slabs owned; read without the lock
+                                                    for a hint */
     size_t idle;                                 /* bytes at home that may be resident */
     uint32_t noted;                              /* of those, what owl_due counts: MiB */
     struct owl_span *with_free[OWL_CLASSES];     /* slabs with a block at home; one that
@@ -63,14 +64,11 @@ struct owl_owner {
 extern OWL_LOCAL struct owl_owner owl_orphans;
 
 /* Takes up to `want` blocks of a class out of the owner's slabs, in the order of their
- * addresses, and marks them. Adopts an orphan, or makes a slab, if the owner has no block at
- * home. The number of blocks; 0: no memory. Only the owner's own thread may call it; for
- * owl_orphans any thread. */
-unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want,
+ * addresses, and marks them. If the owner has no block at home, it adopts an orphan, or, if `fresh`
+ * says so, makes a slab. The number of blocks; 0: there is none, or no memory. Only the owner's own
+ * thread may call it; for owl_orphans any thread. */
+unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, bool fresh,
                        struct owl_block **blocks);
-
-/* Whether a take of the class would find a block without asking the pool; the same callers. */
-bool owl_slab_is_at_hand(struct owl_owner *me, unsigned class);
 
 /* Takes up to `want` free blocks out of one slab and marks them: any, in any order. The lock of its
  * owner, whose random state this is, is held. Their number. */

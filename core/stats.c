@@ -22,7 +22,7 @@ static void add_cache(struct owl_owner *o, struct owl_cache *c, void *context)
         return;
     owl_cache_count(c, &t->cached);
     t->caches++;
-    t->threads += owl_word_load_relaxed(&c->thread) != 0;
+    t->threads += owl_cache_thread(c) != 0;
 }
 
 /* a - b for counts that were not taken at the same moment. */
@@ -103,7 +103,7 @@ static void tell(const struct by_thread *walk, unsigned long thread, const struc
 static void visit_cache(struct owl_owner *o, struct owl_cache *c, void *context)
 {
     struct by_thread *walk = context;
-    unsigned long thread = c != NULL ? owl_word_load_relaxed(&c->thread) : 0;
+    unsigned long thread = c != NULL ? owl_cache_thread(c) : 0;
     if (thread == 0) {
         add_cache(o, c, &walk->rest);
         return;

@@ -49,6 +49,12 @@
 #define OWL_FIRST_BYTES ((size_t)2 << 10)
 #define OWL_FIRST_BLOCKS 15
 
+/* So many caches of ended threads are kept as they are for the next threads, if their magazines
+ * hold at most so many bytes each, and their slabs so many of free blocks that may be resident. */
+#define OWL_PARKED 16
+#define OWL_PARKED_BYTES ((size_t)256 << 10)
+#define OWL_PARKED_IDLE ((size_t)2 << 20)
+
 /* Medium blocks, up to so many bytes, that a thread keeps for itself: so many bytes of them. */
 #define OWL_STOCK_MAX ((size_t)1 << 20)
 #define OWL_STOCK_LENGTHS (OWL_STOCK_MAX >> OWL_GRANULE_SHIFT)

@@ -70,7 +70,9 @@ wrong() {
 # Who owns a slab. In the assertions a number is a place: 6 is HOME.
 right 'owner' owner '-DCALLS=4'
 try 'owner: each statement is reached' reaches_all thread
+right 'owner, with parked caches' owner '-DCALLS=3 -DPARK'
 right 'owner, with stale reads' owner '-DCALLS=3 -DSTALE'
+right 'owner, with stale reads and parked caches' owner '-DCALLS=2 -DSTALE -DPARK'
 own='owner\[s\]==mine'
 home='place\[[^=]*==6'
 wrong 'owner: not read again under the lock' owner '-DCALLS=4 -DNO_RECHECK' 'owner\[s\]==v'
@@ -79,6 +81,7 @@ wrong 'owner: a slab ends while a block is out' owner '-DCALLS=4 -DEND_EARLY' "$
 wrong 'owner: adoption without a lock' owner '-DCALLS=4 -DNO_ORPHANS_LOCK' "$home|listed|owner"
 wrong 'owner: read before there is a cache' owner '-DCALLS=4 -DREAD_FIRST' "$own"
 wrong 'owner: an inbox stays open' owner '-DCALLS=4 -DNO_CLOSE' 'place|mine'
+wrong 'owner: a parked cache has two holders' owner '-DCALLS=3 -DPARK -DNO_UNPARK' 'place'
 wrong 'owner: whose is not read from the inbox' owner '-DCALLS=4 -DTRUST' "$own"
 wrong 'owner: a bare pointer is handed over' owner '-DCALLS=3 -DSTALE -DBARE_HAND' 'v!=0'
 
@@ -99,6 +102,8 @@ wrong 'claim: the end of a slow path is no release' claim "$few -DWEAK -DLEAVE=f
 # With more calls the same holds. `make stress-long` asks for it.
 if [ -n "${OWL_TEST_ALL-}" ]; then
     right 'owner, more calls' owner '-DCALLS=5'
+    right 'owner, parked caches, more calls' owner '-DCALLS=4 -DPARK'
+    right 'owner, stale reads, parked caches, more calls' owner '-DCALLS=3 -DSTALE -DPARK'
     right 'claim, more calls and claims' claim '-DCALLS=12 -DCLAIMS=5'
     right 'claim, more calls, stores out of order' claim '-DCALLS=10 -DCLAIMS=4 -DWEAK'
 fi

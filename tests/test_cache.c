@@ -265,13 +265,20 @@ static void *only_free(void *array)
     return NULL;
 }
 
+static void all_parked_end(void)
+{
+    check(!owl_cache_reclaim_all(false) && owl_u32_load_relaxed(&owl_cache_deserted) == 0);
+}
+
 static void ended_threads_leave_nothing(void)
 {
     on_other_thread(take_and_free, blocks);
+    all_parked_end();
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
     take_many(blocks, 30, 48);
-    on_other_thread(only_free, blocks); /* these went into the batch of the thread, which it gives */
+    on_other_thread(only_free, blocks); /* they go into the thread's batch, which it gives */
     owl_cache_flush(owl_cache_mine());
+    all_parked_end();
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
 }
 
@@ -284,6 +291,7 @@ static void *only_take(void *array)
 static void blocks_outlive_their_thread(void)
 {
     on_other_thread(only_take, blocks);
+    all_parked_end();
     check(owl_orphans.slabs == 1 && owl_stats_heap_is_valid());
     for (int i = 0; i < 30; i++)
         memset(blocks[i], i, 48);
@@ -344,6 +352,7 @@ static void destructors_may_still_call(void)
         check(destructor_runs >= 4);
         owl_free(blocks[0]);
         owl_cache_flush(owl_cache_mine());
+        all_parked_end();
         check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
     }
     struct owl_stats s;
@@ -367,6 +376,7 @@ static void caches_are_used_again(void)
     owl_stats_get(&s);
     check(s.caches <= AT_ONCE);
     check(calls_of(FAULT_MAP) <= AT_ONCE);
+    all_parked_end();
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
 }
 
@@ -397,6 +407,7 @@ static void all_threads_may_be_first(void)
         check(pthread_create(&threads[i], NULL, start_together, arrays[i]) == 0);
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
+    all_parked_end();
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
 }
 

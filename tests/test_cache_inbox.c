@@ -151,6 +151,7 @@ static void nothing_is_left_for_an_ended_thread(void)
     free_all(NULL);
     check(left_for(c) == 0);
     owl_cache_flush(mine());
+    owl_cache_reclaim_all(false);
     check(owl_pool_count().used == 0);
 }
 
@@ -166,6 +167,7 @@ static void what_is_anothers_goes_home(void)
     owl_free(owl_malloc(SIZE));
     check(left_for(mine()) == 0);
     owl_cache_flush(mine());
+    owl_cache_reclaim_all(false);
     check(owl_pool_count().used == 0 && owl_stats_heap_is_valid());
 }
 

@@ -339,7 +339,7 @@ static void use_without_slots(unsigned class)
 {
     static void *blocks[100];
     struct owl_block *own;
-    check(owl_slab_take(&owl_cache_mine()->owner, class, 1, &own) == 1 && blocks_out() == 1);
+    check(owl_slab_take(&owl_cache_mine()->owner, class, 1, true, &own) == 1 && blocks_out() == 1);
     owl_block_wipe(own);
     owl_free(own);
     check(blocks_out() == 0);

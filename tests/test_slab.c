@@ -27,7 +27,7 @@ static bool all_valid(void)
 
 static unsigned take(struct owl_owner *o, unsigned class, unsigned want, struct owl_block **blocks)
 {
-    unsigned n = owl_slab_take(o, class, want, blocks);
+    unsigned n = owl_slab_take(o, class, want, true, blocks);
     for (unsigned i = 0; i < n; i++)
         check(owl_block_is_marked(blocks[i]));
     return n;
@@ -283,7 +283,7 @@ static void no_memory_is_said(void)
     set_up();
     fault_always(FAULT_COMMIT);
     faults.reserve_most = 0;
-    check(owl_slab_take(&one, 3, 10, blocks) == 0);
+    check(owl_slab_take(&one, 3, 10, true, blocks) == 0);
     check(blocks[0] == NULL && one.slabs == 0 && all_valid());
     faults_clear();
     check(take(&one, 3, 10, blocks) == 10);

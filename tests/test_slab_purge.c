@@ -67,7 +67,7 @@ static void sparse_slab(unsigned class, unsigned keep, uint64_t *random)
     static bool out[MOST];
     const struct owl_class *c = &owl_classes[class];
     unsigned n = 0;
-    check(owl_slab_take(&one, class, c->blocks, blocks) == c->blocks);
+    check(owl_slab_take(&one, class, c->blocks, true, blocks) == c->blocks);
     for (unsigned i = 0; i < c->blocks; i++) {
         fill(blocks[i], c->size, i);
         out[i] = i == c->blocks / 2 || next_random(random) % keep == 0;
@@ -86,7 +86,7 @@ static void sparse_slab(unsigned class, unsigned keep, uint64_t *random)
     unsigned long calls = calls_of(FAULT_PURGE);
     check(owl_slab_purge(&one) == 0 && calls_of(FAULT_PURGE) == calls);
     check(owl_slab_is_valid(&one));
-    unsigned again = owl_slab_take(&one, class, n, freed);
+    unsigned again = owl_slab_take(&one, class, n, true, freed);
     check(again == n);
     for (unsigned i = 0; i < n; i++)
         fill(freed[i], c->size, 7);
@@ -112,7 +112,7 @@ static void a_refusal_keeps_them(void)
     static struct owl_block *blocks[MOST];
     unsigned class = owl_class_of(64);
     set_up();
-    unsigned n = owl_slab_take(&one, class, owl_classes[class].blocks, blocks);
+    unsigned n = owl_slab_take(&one, class, owl_classes[class].blocks, true, blocks);
     for (unsigned i = 0; i < n; i++)
         owl_block_mark(blocks[i]);
     owl_slab_give(blocks + 1, n - 1);
@@ -142,7 +142,7 @@ static void beside_the_owner(void)
     for (int step = 0; step < RANDOM_ROUNDS(200000); step++) {
         unsigned i = (unsigned)(next_random(&random) % 2000);
         if (held[i] == NULL) {
-            check(owl_slab_take(&one, class, 1, &held[i]) == 1);
+            check(owl_slab_take(&one, class, 1, true, &held[i]) == 1);
             fill(held[i], bytes, i);
         } else {
             check(is_filled(held[i], bytes, i));

@@ -105,6 +105,10 @@ static void orphans_and_remote_frees_are_counted(void)
     pthread_join(thread, NULL);
     struct owl_stats s = counts();
     check(s.small_blocks == 100 && s.small_bytes == 6400 && s.slabs == 1);
+    check(s.cached_bytes > 0); /* by the cache that the next thread will get */
+    owl_cache_reclaim_all(false);
+    s = counts();
+    check(s.small_blocks == 100 && s.small_bytes == 6400 && s.slabs == 1);
     check(s.cached_bytes == 0);
     for (size_t i = 0; i < 100; i++) {
         owl_free(blocks[i]);
@@ -206,6 +210,7 @@ static void each_thread_has_its_row(void)
 
     pthread_barrier_wait(&told);
     pthread_join(thread, NULL);
+    owl_cache_reclaim_all(false);
     r = thread_rows();
     check(r.n == 2 && r.rows[0].thread == (unsigned long)pthread_self());
     check(r.rows[1].slabs == 1 && r.rows[1].out_bytes == 6400 && r.rows[1].cached_bytes == 0);
@@ -286,6 +291,7 @@ static void each_class_has_its_row(void)
 
     check(pthread_create(&thread, NULL, take_for_others, blocks) == 0);
     pthread_join(thread, NULL);
+    owl_cache_reclaim_all(false);
     c = class_sums();
     check(c.of64.blocks == 100 && c.of64.cached == 0 && c.of64.slabs == 1);
     for (int i = 0; i < 10; i++)

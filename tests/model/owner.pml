@@ -10,7 +10,7 @@
  * With STALE, reads of owner words may be stale: see owner_view.pml. The slabs are those of
  * owner_slab.pml.
  *
- * CALLS says how many calls all threads make. With one of these defined, something is left out or
+ * CALLS says how many calls all threads make. With PARK, caches of ended threads may be parked. With one of these defined, something is left out or
  * wrong, and an assertion fails:
  *   NO_RECHECK       the word is not read again under the owner's lock
  *   STEAL            a thread takes a slab of another one, which lives
@@ -18,6 +18,7 @@
  *   NO_ORPHANS_LOCK  orphans are adopted without their lock
  *   READ_FIRST       the first call of a thread is free, and reads the word before it has a cache
  *   NO_CLOSE         an inbox stays open when its thread ends
+ *   NO_UNPARK        a parked cache that is reclaimed may get a thread meanwhile (with PARK)
  *   TRUST            the word is not read when a block is taken out of the inbox
  *   BARE_HAND        a pointer is handed over, but not what was written before (with STALE)
  */
@@ -39,6 +40,7 @@ byte whose[BLOCKS];                 /* it, or has it in owl_slab_give (WAY); or 
 byte buffered[ORPHANS];             /* by cache: the owner of what is in its remote buffer */
 bool used[ORPHANS + 1];             /* by cache: a thread has it */
 bool open[ORPHANS + 1];             /* by cache: its inbox is */
+bool parked[ORPHANS + 1];           /* by cache: it has no thread, but blocks and slabs */
 byte calls, ended;
 
 #define me _pid
@@ -47,6 +49,7 @@ byte calls, ended;
 #define IN(b, p, w) (place[b] == p && whose[b] == w)
 #define FIRST(p, w) \
     (IN(0, p, w) -> 0 : (IN(1, p, w) -> 1 : (IN(2, p, w) -> 2 : (IN(3, p, w) -> 3 : BLOCKS))))
+#define CACHED(b) (IN(b, MAGAZINE, mine) && class[SLAB(b)] == k)
 #define ANY(p, w) (FIRST(p, w) < BLOCKS)
 
 #include "owner_slab.pml"
@@ -57,6 +60,7 @@ inline get_cache() {
     mine = 1;
     do :: used[mine] -> mine++ :: else -> break od;
     used[mine] = true;
+    parked[mine] = false;
     leave(LIST);
     open[mine] = true
 }
@@ -66,10 +70,10 @@ inline alloc() {
     atomic {
         CALL(true);
         if :: mine == NONE -> get_cache() :: else fi;
-        b = FIRST(MAGAZINE, mine);
+        b = (CACHED(0) -> 0 : (CACHED(1) -> 1 : (CACHED(2) -> 2 : (CACHED(3) -> 3 : BLOCKS))));
         if
         :: b < BLOCKS ->
-           assert(owner[SLAB(b)] == mine && class[SLAB(b)] == k);
+           assert(owner[SLAB(b)] == mine);
            put(b, HELD, me);
            goto done
         :: else -> lock(mine); s = FIND(mine)
@@ -192,7 +196,8 @@ inline hand() {
     }
 }
 
-/* thread_ends: disown, owl_inbox_open, owl_cache_flush, owl_slab_abandon; the cache is idle. */
+/* thread_ends: disown, owl_inbox_open; then either the cache is parked, and keeps its magazines and
+ * slabs, or owl_cache_flush, owl_slab_abandon, and it is idle. */
 inline end() {
     atomic {
         mine != NONE && mine != GONE ->
@@ -205,10 +210,20 @@ inline end() {
         put_all(INBOX, c, WAY, me);
 #endif
         put_all(BUFFER, c, WAY, me);
-        put_all(MAGAZINE, c, WAY, me);
+        if
+#ifdef PARK
+        :: park = true
+#endif
+        :: put_all(MAGAZINE, c, WAY, me)
+        fi;
         buffered[c] = NONE
     }
     give();
+    if :: !park -> abandon() :: else fi;
+    atomic { learn(LIST); used[c] = false; parked[c] = park; leave(LIST); c = 0; park = false }
+}
+
+inline abandon() {
     atomic {
         lock(c);
         lock(ORPHANS);
@@ -217,12 +232,31 @@ inline end() {
         unlock(ORPHANS);
         unlock(c)
     }
+}
+
+/* owl_cache_reclaim, of any thread: a parked cache is this thread's until it is idle. This is no
+ * call. */
+inline reclaim() {
+    atomic {
+        parked[1] || parked[2] || parked[3] ->
+        learn(LIST);
+        c = (parked[1] -> 1 : (parked[2] -> 2 : 3));
+        parked[c] = false;
+#ifndef NO_UNPARK
+        used[c] = true;
+#endif
+        leave(LIST);
+        put_all(MAGAZINE, c, WAY, me)
+    }
+    give();
+    abandon();
     atomic { learn(LIST); used[c] = false; leave(LIST); c = 0 }
 }
 
 active [THREADS] proctype thread() {
     byte mine = NONE;               /* owl_cache_self */
     byte b, s, v, o, c, spans;
+    bool park;
     byte k = me / 2;                /* the class that it asks for */
     do
     :: alloc()
@@ -230,6 +264,9 @@ active [THREADS] proctype thread() {
     :: unpack()
     :: hand()
     :: end()
+#ifdef PARK
+    :: reclaim()
+#endif
     :: atomic { calls == CALLS && (mine == NONE || mine == GONE) -> ended++; break }
     od
 }
@@ -239,11 +276,14 @@ active proctype finally() {
     atomic {
         ended == THREADS;
         for (i : 0 .. BLOCKS - 1) {
-            assert(place[i] == (home[SLAB(i)] & BLOCK(i) -> HOME : HELD))
+            assert((place[i] == HOME) == ((home[SLAB(i)] & BLOCK(i)) != 0));
+            assert(place[i] == HOME || place[i] == HELD ||
+                   place[i] == MAGAZINE && parked[whose[i]] && whose[i] == listed[SLAB(i)])
         }
         for (i : 0 .. 1) {
-            assert(owner[i] == listed[i] && listed[i] == (home[i] == ALL -> NONE : ORPHANS));
-            assert(pooled[i] == (home[i] == ALL))
+            assert(owner[i] == listed[i] && pooled[i] == (home[i] == ALL));
+            assert((listed[i] == NONE) == pooled[i]);
+            assert(listed[i] == NONE || listed[i] == ORPHANS || parked[listed[i]])
         }
     }
 }
