@@ -13,6 +13,7 @@
 #include "memfd.h"
 #include "option.h"
 #include "os.h"
+#include "pool.h"
 
 /* With hardened calls owl_cache_self stays at &owl_cache_none, so that each call finds no block and
  * no room and comes to a slow door; this has the thread's cache in its place, for claims too. */
@@ -338,6 +339,7 @@ static void thread_ends(void *cache)
     disown(c, &owl_cache_gone);
     if (!park(c))
         end_cache(c);
+    owl_pool_settle();
 }
 
 /* A cache for this thread: one that another has left, with blocks rather than without, or a new

@@ -85,6 +85,11 @@ struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more);
  * fork. Bytes purged. */
 size_t owl_pool_purge(size_t keep);
 
+/* A thread has ended. What it has freed is not wanted again as what comes and goes in a storm is:
+ * if more is dirty than the softer bound allows, purges down to half of that; but not each time
+ * where threads come and go. */
+void owl_pool_settle(void);
+
 /* Purges as much as has been dirty ever since the last call, and was not used. Whether there is
  * more that is dirty, for later calls: not what the system refuses to take, as it does of locked
  * memory. */

@@ -10,6 +10,12 @@
 #include "pool.h"
 #include "pool_runs.h"
 
+/* Granules that may be purged, as so many were lately. */
+struct owl_allowance {
+    size_t granules;
+    uint64_t at; /* when that was written down: milliseconds */
+};
+
 struct owl_pool {
     struct owl_lock lock;
     size_t used;      /* granules */
@@ -20,8 +26,8 @@ struct owl_pool {
     size_t lately[2]; /* granules: the most in use at once in this second, and the one before */
     uint64_t lately_at;  /* when this one began: milliseconds */
     size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
-    size_t allowed;   /* granules: what may be purged for the softer bound */
-    uint64_t allowed_at; /* when that was written down: milliseconds */
+    struct owl_allowance bounding; /* for the softer bound */
+    struct owl_allowance settling; /* for the same when threads end */
     size_t purging;   /* granules of runs that are in no list while they are purged */
     owl_u32 purges;   /* how many of these have ended; changes wake */
     uint32_t waiters; /* who wait for the next */

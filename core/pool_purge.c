@@ -74,16 +74,21 @@ bool owl_pool_wait_for_purge(void)
     return true;
 }
 
-/* What may still be purged for the softer bound: so much more each millisecond, up to a point. */
-static size_t purge_allowance(uint64_t now)
+/* What may still be purged: so many granules more each second, up to a point, which grows. */
+static size_t allowance(struct owl_allowance *a, uint64_t now, unsigned rate, size_t most)
 {
-    uint64_t more = (now - owl_pool.allowed_at) * OWL_PURGE_RATE / 1000;
+    uint64_t more = (now - a->at) * rate / 1000;
     if (more > 0) {
-        size_t missing = OWL_PURGE_MOST - owl_pool.allowed;
-        owl_pool.allowed += more < missing ? more : missing;
-        owl_pool.allowed_at = now;
+        size_t missing = most - a->granules;
+        a->granules += more < missing ? more : missing;
+        a->at = now;
     }
-    return owl_pool.allowed;
+    return a->granules;
+}
+
+static void use_allowance(struct owl_allowance *a, size_t purged)
+{
+    a->granules -= purged < a->granules ? purged : a->granules;
 }
 
 /* The granules that may be dirty, by the softer bound. */
@@ -106,9 +111,9 @@ static size_t most_used(uint64_t now)
     return most[0] > most[1] ? most[0] : most[1];
 }
 
-/* The granules that may be dirty, by the harder bound: as many as are in use; or, in a large program,
- * so many that with those in use they make somewhat more than was in use lately, for what is in use
- * at the moment may be little. But where nobody looks after it, what is dirty stays. */
+/* The granules that may be dirty, by the harder bound: as many as are in use; or, in a large
+ * program, so many that with those in use they make somewhat more than was in use lately, for what
+ * is in use at the moment may be little. But where nobody looks after it, what is dirty stays. */
 static size_t storm_bound(uint64_t now)
 {
     size_t least = (size_t)owl_option(OWL_OPTION_DIRTY) >> OWL_GRANULE_SHIFT;
@@ -133,15 +138,14 @@ void owl_pool_bound_dirty(void)
     uint64_t now = owl_os.milliseconds();
     enum owl_runs_which which = OWL_RUNS_LARGEST;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
-    if (excess > purge_allowance(now)) {
+    if (excess > allowance(&owl_pool.bounding, now, OWL_PURGE_RATE, OWL_PURGE_MOST)) {
         size_t hard = storm_bound(now);
         if (dirty <= hard)
             return;
         excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
         which = OWL_RUNS_SMALL;
     }
-    size_t purged = purge_down_to(dirty - excess, which);
-    owl_pool.allowed -= purged < owl_pool.allowed ? purged : owl_pool.allowed;
+    use_allowance(&owl_pool.bounding, purge_down_to(dirty - excess, which));
 }
 
 /* --- the limit --------------------------------------------------------------- */
@@ -207,6 +211,20 @@ size_t owl_pool_purge(size_t keep)
     size_t purged = owl_pool_purge_down_to(keep >> OWL_GRANULE_SHIFT);
     owl_unlock(&owl_pool.lock);
     return purged << OWL_GRANULE_SHIFT;
+}
+
+void owl_pool_settle(void)
+{
+    if ((size_t)owl_u32_load_relaxed(&owl_due.pool) << 20 < (size_t)owl_option(OWL_OPTION_DIRTY))
+        return;
+    owl_lock(&owl_pool.lock);
+    size_t dirty = owl_runs_granules(OWL_FREE_DIRTY), bound = dirty_bound();
+    size_t most = OWL_SETTLE_PEAKS * (owl_pool.peak >> OWL_GRANULE_SHIFT);
+    if (dirty > bound && owl_pool.holders == 0 &&
+        dirty - bound / 2 <=
+            allowance(&owl_pool.settling, owl_os.milliseconds(), OWL_SETTLE_RATE, most))
+        use_allowance(&owl_pool.settling, owl_pool_purge_down_to(bound / 2));
+    owl_unlock(&owl_pool.lock);
 }
 
 /* What was dirty all the time may have been wanted before; that nobody wanted it now is known by

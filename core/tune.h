@@ -191,6 +191,12 @@
 #define OWL_STORM_SHARE 2
 #define OWL_LATELY_LEAST ((size_t)96 << 20)
 
+/* When threads end, so many granules a second, and at once so many times what was ever in use at
+ * once, for threads that end together leave at most that. Where threads come and go all the time,
+ * the next ones want it. */
+#define OWL_SETTLE_RATE 500
+#define OWL_SETTLE_PEAKS 4
+
 /* Lately is in the last one to two spans of so many milliseconds. */
 #define OWL_LATELY_MS 1000
 

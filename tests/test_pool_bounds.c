@@ -21,6 +21,13 @@ static uint64_t stopped_clock(void)
     return now;
 }
 
+static void set_up_stopped(void)
+{
+    set_up();
+    now = 0;
+    owl_os.milliseconds = stopped_clock;
+}
+
 static uint64_t fast_clock(void)
 {
     return now += 1000000;
@@ -143,10 +150,8 @@ static unsigned long purges_of_use(void)
  * use. */
 static void little_stays_in_a_storm(void)
 {
-    set_up();
+    set_up_stopped();
     owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
-    now = 0;
-    owl_os.milliseconds = stopped_clock;
     check(purges_of_use() == 0 && purges_of_use() == 0);
     check(owl_pool_count().dirty << OWL_GRANULE_SHIFT == 12 << 20);
     check(owl_option_set("dirty", 2 << 20) == 0);
@@ -156,15 +161,20 @@ static void little_stays_in_a_storm(void)
     check(purges_of_use() > 0 && owl_pool_count().dirty << OWL_GRANULE_SHIFT <= OWL_DIRTY_MIN);
 }
 
-/* In a large program, if there may be a scavenger, with what is in use as much as was in use lately,
- * and half of that; not what was in use before. */
+/* After which nothing has been allowed yet for the softer bound. */
+static void pass(uint64_t milliseconds)
+{
+    now += milliseconds;
+    owl_pool.bounding = (struct owl_allowance){.granules = 0, .at = now};
+}
+
+/* In a large program, if there may be a scavenger, with what is in use as much as was in use
+ * lately, and half of that; not what was in use before. */
 static void what_was_used_lately_stays(void)
 {
     enum { MANY = OWL_LATELY_LEAST >> OWL_GRANULE_SHIFT };
     bool zero;
-    set_up();
-    now = 0;
-    owl_os.milliseconds = stopped_clock;
+    set_up_stopped();
     check(owl_option_set("dirty", 1 << 20) == 0);
     struct owl_span *s = owl_pool_take(OWL_PRIVATE, MANY, 0, &zero);
     struct owl_span *t = owl_pool_take(OWL_PRIVATE, MANY, 0, &zero);
@@ -173,13 +183,70 @@ static void what_was_used_lately_stays(void)
     check(owl_pool_count().dirty == 2 * MANY && calls_of(FAULT_PURGE) == 0);
     s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
     for (int i = 0; i < 2; i++) { /* each after a longer time */
-        now += OWL_LATELY_MS;
-        owl_pool.allowed = 0;
-        owl_pool.allowed_at = now;
+        pass(OWL_LATELY_MS);
         owl_pool_give(s, 1);
         s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
     }
     check(calls_of(FAULT_PURGE) > 0 && owl_pool_count().dirty <= 3 << 20 >> OWL_GRANULE_SHIFT);
+}
+
+/* But not what an ended thread leaves, if that is more than the softer bound. */
+static void what_an_ended_thread_leaves_does_not(void)
+{
+    enum { MANY = OWL_LATELY_LEAST >> OWL_GRANULE_SHIFT, BOUND = (1 << 20) >> OWL_GRANULE_SHIFT };
+    bool zero;
+    set_up_stopped();
+    check(owl_option_set("dirty", 1 << 20) == 0);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, MANY, 0, &zero);
+    struct owl_span *t = owl_pool_take(OWL_PRIVATE, BOUND, 0, &zero);
+    pass(1000000);
+    owl_pool_give(s, MANY);
+    check(owl_pool_count().dirty == MANY && calls_of(FAULT_PURGE) == 0);
+    owl_pool_settle();
+    check(owl_pool_count().dirty == BOUND / 2 && calls_of(FAULT_PURGE) > 0);
+    owl_pool_purge(0);
+    size_t calls = (size_t)calls_of(FAULT_PURGE);
+    owl_pool_give(t, BOUND);
+    owl_pool_settle();
+    check(owl_pool_count().dirty == BOUND && (size_t)calls_of(FAULT_PURGE) == calls);
+}
+
+/* Bytes purged as the ends of so many threads are noted, each of which leaves so many granules. */
+static size_t settled(int ends, size_t granules)
+{
+    bool zero;
+    size_t purged = 0;
+    for (int i = 0; i < ends; i++) {
+        struct owl_span *s = owl_pool_take(OWL_PRIVATE, granules, 0, &zero);
+        owl_pool_give(s, granules);
+        size_t dirty = owl_pool_count().dirty;
+        owl_pool_settle();
+        purged += dirty - owl_pool_count().dirty;
+    }
+    return purged;
+}
+
+/* As that costs page faults, so many times what was in use at once is purged so, and so much a
+ * second. */
+static void threads_that_come_and_go_find_it(void)
+{
+    enum { EACH = 2 * (1 << 20) >> OWL_GRANULE_SHIFT, ALL = 10 * EACH };
+    bool zero;
+    set_up_stopped();
+    check(owl_option_set("dirty", 1 << 20) == 0);
+    check(owl_option_set("dirty_share", OWL_DIRTY_SHARE_MAX) == 0);
+    struct owl_span *all = owl_pool_take(OWL_PRIVATE, ALL, 0, &zero);
+    pass(1000000);
+    size_t at_first = settled(1000, EACH);
+    size_t most = OWL_SETTLE_PEAKS * (ALL + EACH);
+    check(at_first > most - EACH && at_first <= most);
+    check(settled(1000, EACH) == 0);
+    for (int i = 0; i < 3; i++) {
+        pass(1000 * EACH / OWL_SETTLE_RATE);
+        size_t later = settled(1000, EACH);
+        check(later > 0 && later <= 2 * EACH);
+    }
+    owl_pool_give(all, ALL);
 }
 
 /* Which a small one has not. */
@@ -187,9 +254,7 @@ static void little_that_was_used_lately_does_not(void)
 {
     enum { FEW = (OWL_LATELY_LEAST >> OWL_GRANULE_SHIFT) - 1 };
     bool zero;
-    set_up();
-    now = 0;
-    owl_os.milliseconds = stopped_clock;
+    set_up_stopped();
     struct owl_span *s = owl_pool_take(OWL_PRIVATE, FEW, 0, &zero);
     owl_pool_give(s, FEW);
     check(calls_of(FAULT_PURGE) > 0);
@@ -205,6 +270,8 @@ int main(void)
         child_test(purge_keeps_what_it_is_told),
         child_test(little_stays_in_a_storm),
         child_test(what_was_used_lately_stays),
+        child_test(what_an_ended_thread_leaves_does_not),
+        child_test(threads_that_come_and_go_find_it),
         child_test(little_that_was_used_lately_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
