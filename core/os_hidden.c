@@ -10,7 +10,8 @@
  * Variables are at fixed distances from the thread pointer, the same in all threads. The area
  * reaches as far in both directions as the two that are used here need, errno and one that the
  * caller names, in the thread that starts this one; it is zero but for the latter and for the
- * pointers to itself with which a control block begins on x86-64.
+ * pointers to itself with which a control block begins on x86-64. In a child of fork, where the
+ * parent's thread was in the middle of something, it is made so again.
  */
 #define _GNU_SOURCE /* clone */
 #include "os_hidden.h"
@@ -63,7 +64,9 @@ enum { STACK = 128 << 10, MARGIN = 4096, CONTROL_BLOCK = 8192, TRIES = 1000 };
 static struct {
     char *memory; /* from the guard on */
     char *pointer;
+    char *end;
     pid_t process; /* where it may be started */
+    bool stale;    /* the variables are those of a thread that is not here */
     owl_u32 id;
     void (*body)(bool alone);
 } hidden;
@@ -71,6 +74,7 @@ static struct {
 void os_hidden_begin(void)
 {
     hidden.process = getpid();
+    hidden.stale = hidden.memory != NULL;
     owl_u32_store_relaxed(&hidden.id, 0);
 }
 
@@ -83,6 +87,23 @@ static char *thread_pointer(void)
 #else
     return __builtin_thread_pointer();
 #endif
+}
+
+static void begin_control_block(void)
+{
+#ifdef __x86_64__
+    void **block = (void **)hidden.pointer;
+    block[0] = block;
+    block[2] = block;
+#endif
+}
+
+static void clear_variables(void)
+{
+    char *first = hidden.memory + owl_os.page + STACK;
+    memset(first, 0, (size_t)(hidden.end - first));
+    begin_control_block();
+    hidden.stale = false;
 }
 
 /* Memory, once. False: there is none. */
@@ -106,11 +127,8 @@ static bool make_memory(const owl_word *local)
     }
     hidden.memory = memory;
     hidden.pointer = memory + owl_os.page + STACK + below;
-#ifdef __x86_64__
-    void **block = (void **)hidden.pointer;
-    block[0] = block;
-    block[2] = block;
-#endif
+    hidden.end = memory + bytes;
+    begin_control_block();
     return true;
 }
 
@@ -168,6 +186,8 @@ int os_hidden_start(void (*body)(bool alone), owl_word *local, uintptr_t value)
     }
     if (hidden.memory == NULL && !make_memory(local))
         return -1;
+    if (hidden.stale)
+        clear_variables();
     *(uintptr_t *)(hidden.pointer + ((char *)local - thread_pointer())) = value;
     hidden.body = body;
     int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |

@@ -27,6 +27,10 @@ static struct {
 
 static owl_u32 runs;
 
+/* What one of these has done so far. */
+static __thread unsigned steps __attribute__((tls_model("initial-exec")));
+static unsigned seen_steps;
+
 static void look_around(bool alone)
 {
     char here;
@@ -49,16 +53,21 @@ static void look_around(bool alone)
 }
 
 /* False: there is no such thread, in code with a sanitizer's calls in it. */
-static bool run(uintptr_t value)
+static bool start(void (*body)(bool alone), uintptr_t value)
 {
     uint32_t before = owl_u32_load_relaxed(&runs);
-    if (owl_os.hidden_start(look_around, &local, value) != 0) {
+    if (owl_os.hidden_start(body, &local, value) != 0) {
         check(SANITIZED && errno == ENOTSUP);
         return false;
     }
     while (owl_u32_load_acquire(&runs) == before)
         sched_yield();
     return true;
+}
+
+static bool run(uintptr_t value)
+{
+    return start(look_around, value);
 }
 
 static void it_has_memory_of_its_own(void)
@@ -132,6 +141,32 @@ static void it_can_say_something(void)
     check(started != 0 || (read(ends[0], said, sizeof said) == 5 && strcmp(said, "said\n") == 0));
 }
 
+static void step_and_stay(bool alone)
+{
+    (void)alone;
+    seen_steps = ++steps;
+    owl_u32_store_release(&runs, owl_u32_load_relaxed(&runs) + 1);
+    for (;;)
+        pause();
+}
+
+/* One in a child of fork knows nothing of what its parent's was about. */
+static void it_begins_anew_in_a_child(void)
+{
+    owl_os_init();
+    owl_os.hidden_begin();
+    if (!start(step_and_stay, 1))
+        return;
+    pid_t child = fork();
+    check(child >= 0 && seen_steps == 1);
+    if (child == 0) {
+        owl_os.hidden_begin();
+        check(start(step_and_stay, 1) && seen_steps == 1);
+        _exit(0);
+    }
+    check(child_wait(child) == 0);
+}
+
 static void it_comes_after_all_others(void)
 {
     const struct sched_param first = {.sched_priority = 1};
@@ -150,6 +185,7 @@ int main(void)
         child_test(it_may_do_nothing),
         child_test(it_has_files_of_its_own),
         child_test(it_can_say_something),
+        child_test(it_begins_anew_in_a_child),
         child_test(it_comes_after_all_others),
     };
     return cmocka_run_group_tests_name("os_hidden", tests, NULL, NULL);
