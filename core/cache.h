@@ -90,6 +90,8 @@ struct owl_cache {
     struct owl_cache *next;              /* in the list of all caches, which only grows */
     struct owl_cache *next_idle;         /* in a list of those without a thread */
     bool seen;                           /* parked, and was so at the last look */
+    uintptr_t hand;                      /* the thread (owl_lock_self) that is about to have it, or
+                                            not to, or that clears it away; 0: none */
     bool ending;                         /* its thread's destructor has been called once */
 
     owl_u32 busy;          /* slow paths of its thread under way, one in another */

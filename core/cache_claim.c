@@ -14,7 +14,7 @@ struct taken {
     struct owl_block *blocks[MOST];
 };
 
-/* Who claims takes the lock before it sets the mark, so the mark may be another's after each wait. */
+/* Who claims takes the lock before it sets the mark: after each wait that may be another's. */
 void owl_cache_await(struct owl_cache *c)
 {
     do {
@@ -23,9 +23,23 @@ void owl_cache_await(struct owl_cache *c)
     } while (!owl_cache_try_enter(c));
 }
 
+/* A fork in a handler over a claim, at any point of it, makes this NULL in the child, as the thread
+ * is not there. What it was is memory still. */
+static owl_word *self_of(const struct owl_cache *c)
+{
+    return *(owl_word *const volatile *)&c->self;
+}
+
+static void point(const struct owl_cache *c, const struct owl_cache *to)
+{
+    owl_word *self = self_of(c);
+    if (self != NULL)
+        owl_word_store_release(self, (uintptr_t)to);
+}
+
 static void end_claim(struct owl_cache *c)
 {
-    owl_word_store_release(c->self, (uintptr_t)c);
+    point(c, c);
     owl_u32_store_release(&c->claimed, 0);
     owl_unlock(&c->claim);
 }
@@ -36,8 +50,9 @@ static void end_claim(struct owl_cache *c)
  * lock is held, no thread ends that does run them. */
 static bool has_thread(struct owl_cache *c)
 {
-    if (c->self != NULL && (!owl_os.thread_lives(&c->system) ||
-                            owl_word_load_relaxed(c->self) != (uintptr_t)c))
+    const owl_word *self = self_of(c);
+    if (self != NULL && (!owl_os.thread_lives(&c->system) ||
+                         owl_word_load_relaxed(self) != (uintptr_t)c))
         c->self = NULL;
     return c->self != NULL;
 }
@@ -53,7 +68,7 @@ static enum claim claim(struct owl_cache *c)
         return NEVER;
     }
     owl_u32_store_relaxed(&c->claimed, 1);
-    owl_word_store_relaxed(c->self, (uintptr_t)&owl_cache_none);
+    point(c, &owl_cache_none);
     bool passed = owl_os.barrier() == 0;
     if (passed && owl_u32_load_acquire(&c->busy) == 0)
         return CLAIMED;

@@ -25,21 +25,29 @@ static bool hardened; /* written once, before there are threads */
 static __thread struct owl_cache *own __attribute__((tls_model("initial-exec")));
 
 /* Caches are carved from mappings that are never given up: a stale pointer to one stays a pointer
- * to a cache. The lock guards all fields. */
+ * to a cache. The lock guards all fields, but of `all` the writes alone: a fork that misses the
+ * lock walks that list too. A cache's `next` is written before the cache comes there, and never
+ * after. */
 static struct {
     struct owl_lock lock;
     bool ready;             /* the allocator is set up */
     bool keyed;             /* there is a key; without one, a cache could not be ended */
     pthread_key_t key;      /* its destructor ends a thread's cache */
-    struct owl_cache *all;  /* every cache ever made, the newest first */
+    owl_word all;           /* every cache ever made, the newest first */
     struct owl_cache *idle; /* those without a thread, empty */
     struct owl_cache *parked; /* without a thread, with blocks and slabs, the last first */
     struct owl_cache *torn; /* in a child of fork: only their slabs and inboxes are whole */
+    struct owl_cache *late_parked, *late_torn; /* to be put there when the lock is let go */
     char *fresh, *end;      /* room for more caches */
-    sigset_t mask;          /* of the thread that forks */
 } caches = {.lock.rank = OWL_RANK_CACHES};
 
 owl_u32 owl_cache_deserted;
+
+/* Acquires what the release in carve_cache published. */
+struct owl_cache *owl_cache_all(void)
+{
+    return (struct owl_cache *)owl_word_load_acquire(&caches.all);
+}
 
 /* One cache more, or less, that has no thread and is not empty. The lock is held. */
 static void count_deserted(uint32_t more)
@@ -55,6 +63,28 @@ static void desert(struct owl_cache **list, struct owl_cache *c, bool seen)
     c->next_idle = *list;
     *list = c;
     count_deserted(1);
+    c->hand = 0;
+}
+
+static void desert_all(struct owl_cache **list, struct owl_cache **late)
+{
+    while (*late != NULL) {
+        struct owl_cache *c = *late;
+        *late = c->next_idle;
+        desert(list, c, true);
+    }
+}
+
+static void be_late(void)
+{
+    desert_all(&caches.parked, &caches.late_parked);
+    desert_all(&caches.torn, &caches.late_torn);
+}
+
+static void unlock_caches(void)
+{
+    be_late();
+    owl_unlock(&caches.lock);
 }
 
 /* Takes a cache out of a list, for this thread. It counts as that of a thread from then on, so that
@@ -62,6 +92,7 @@ static void desert(struct owl_cache **list, struct owl_cache *c, bool seen)
 static struct owl_cache *take_deserted(struct owl_cache **place)
 {
     struct owl_cache *c = *place;
+    c->hand = owl_lock_self();
     *place = c->next_idle;
     owl_u32_store_relaxed(&c->busy, 0);
     owl_u32_store_relaxed(&c->waits, 0);
@@ -72,34 +103,31 @@ static struct owl_cache *take_deserted(struct owl_cache **place)
 
 /* fork: all locks up to the orphans' are taken before, and let go after in parent and child, so
  * that the child, which has one thread, finds every structure whole and can allocate at once. No
- * signal is handled meanwhile: a handler that forks or allocates would wait for its own thread. */
+ * signal is handled meanwhile: a handler that forks or allocates would wait for its own thread. A
+ * fork in a handler which came earlier, in the middle of a slow path, is told of in lock.h. */
 static void fork_prepare(void)
 {
-    sigset_t mask;
-    owl_os.signals_block(&mask);
-    owl_lock(&caches.lock);
-    caches.mask = mask;
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_lock_one_more(&c->claim);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_lock_one_more(&c->owner.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_lock_one_more(&c->inbox.lock);
-    owl_lock(&owl_orphans.lock);
+    owl_lock_begin_fork();
+    owl_lock_before_fork(&caches.lock);
+    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
+        owl_lock_before_fork(&c->claim);
+    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
+        owl_lock_before_fork(&c->owner.lock);
+    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
+        owl_lock_before_fork(&c->inbox.lock);
+    owl_lock_before_fork(&owl_orphans.lock);
 }
 
 static void fork_parent(void)
 {
-    const sigset_t mask = caches.mask;
-    owl_unlock(&owl_orphans.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_unlock(&c->inbox.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_unlock(&c->owner.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next)
-        owl_unlock(&c->claim);
-    owl_unlock(&caches.lock);
-    owl_os.signals_restore(&mask);
+    owl_lock_after_fork(&owl_orphans.lock);
+    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next) {
+        owl_lock_after_fork(&c->inbox.lock);
+        owl_lock_after_fork(&c->owner.lock);
+        owl_lock_after_fork(&c->claim);
+    }
+    owl_lock_after_fork(&caches.lock);
+    owl_lock_end_fork();
 }
 
 /*
@@ -108,38 +136,56 @@ static void fork_parent(void)
  * then, or in one that waits for its slabs, the magazines are whole: a fast path changes them by
  * its last store, of `top`. What it had in its hands, blocks on their way home too, is lost. It was
  * starting or ending if it had no owl_cache_self: of such a cache only the slabs and the inbox are
- * whole, whose locks are held here.
+ * whole, whose locks are held here; of any, if a lock was missed (lock.h).
+ *
+ * This thread, under a handler, may be about to claim the cache, so `busy` stays; and to change the
+ * lists of caches, so this one comes there when the lock of those is let go.
  */
 static void leave(struct owl_cache *c)
 {
     uint32_t busy = owl_u32_load_relaxed(&c->busy);
     bool waits = busy == 1 && owl_u32_load_relaxed(&c->waits) != 0;
-    bool whole = c->self != NULL && (busy == 0 || waits);
-    if (owl_word_load_relaxed(&c->thread) != 0)
-        desert(whole ? &caches.parked : &caches.torn, c, true);
-    owl_u32_store_relaxed(&c->busy, 0);
-    owl_u32_store_relaxed(&c->waits, 0);
+    bool whole = c->self != NULL && (busy == 0 || waits) && !owl_lock_fork_missed();
+    if (owl_word_load_relaxed(&c->thread) != 0) {
+        struct owl_cache **late = whole ? &caches.late_parked : &caches.late_torn;
+        owl_word_store_relaxed(&c->thread, 0);
+        c->next_idle = *late;
+        *late = c;
+    }
+    c->hand = 0;
     c->self = NULL;
     c->inbox.open = false;
+}
+
+/* A claim that is under way may be by a thread which is not here. */
+static void end_claim_of_another(struct owl_cache *c)
+{
+    owl_lock_in_child(&c->claim);
+    if (owl_lock_is_mine(&c->claim) || owl_u32_load_relaxed(&c->claimed) == 0)
+        return;
+    owl_u32_store_relaxed(&c->claimed, 0);
+    if (c->self != NULL)
+        owl_word_store_relaxed(c->self, (uintptr_t)c);
 }
 
 /* The other threads are not here, nor is what their owl_cache_self were. */
 static void fork_child(void)
 {
-    const sigset_t mask = caches.mask;
-    owl_lock_reset(&owl_orphans.lock);
-    for (struct owl_cache *c = caches.all; c != NULL; c = c->next) {
-        owl_lock_reset(&c->owner.lock);
-        owl_lock_reset(&c->inbox.lock);
-        owl_lock_reset(&c->claim);
-        if (c != own)
+    owl_lock_in_child(&owl_orphans.lock);
+    for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next) {
+        owl_lock_in_child(&c->owner.lock);
+        owl_lock_in_child(&c->inbox.lock);
+        if (c != own && c->hand != owl_lock_self())
             leave(c);
+        end_claim_of_another(c);
     }
     owl_os_note_process();
     if (own != NULL)
         own->system = owl_os.thread_self();
-    owl_lock_reset(&caches.lock);
-    owl_os.signals_restore(&mask);
+    if (owl_lock_is_taken(&caches.lock) || !owl_lock_is_mine(&caches.lock))
+        be_late();
+    owl_lock_in_child(&caches.lock);
+    owl_lock_end_fork();
 }
 
 static void thread_ends(void *cache);
@@ -186,7 +232,7 @@ void *owl_cache_carve(size_t bytes)
     int saved = errno;
     owl_lock(&caches.lock);
     void *p = carve(bytes);
-    owl_unlock(&caches.lock);
+    unlock_caches();
     errno = saved;
     return p;
 }
@@ -200,12 +246,12 @@ static struct owl_cache *carve_cache(void)
     c->claim.rank = OWL_RANK_CLAIM;
     c->owner.lock.rank = OWL_RANK_OWNER;
     c->inbox.lock.rank = OWL_RANK_INBOX;
-    c->next = caches.all;
-    caches.all = c;
+    c->next = owl_cache_all();
+    owl_word_store_release(&caches.all, (uintptr_t)c);
     return c;
 }
 
-/* All that the cache holds goes back, and the cache to the next thread. */
+/* All that the cache, which is in hand, holds goes back, and the cache to the next thread. */
 static void end_cache(struct owl_cache *c)
 {
     owl_inbox_open(&c->inbox, false);
@@ -216,7 +262,8 @@ static void end_cache(struct owl_cache *c)
     owl_word_store_relaxed(&c->thread, 0);
     c->next_idle = caches.idle;
     caches.idle = c;
-    owl_unlock(&caches.lock);
+    c->hand = 0;
+    unlock_caches();
 }
 
 /* Few blocks may lie in many slabs, which cannot go to the pool then. */
@@ -239,7 +286,7 @@ static bool park(struct owl_cache *c)
     little = little && owl_u32_load_relaxed(&owl_cache_deserted) < OWL_PARKED;
     if (little)
         desert(&caches.parked, c, false);
-    owl_unlock(&caches.lock);
+    unlock_caches();
     return little;
 }
 
@@ -254,7 +301,7 @@ static struct owl_cache *take_parked(bool seen)
         place = &(*place)->next_idle;
     if (*place != NULL && (!seen || (*place)->seen))
         c = take_deserted(place);
-    owl_unlock(&caches.lock);
+    unlock_caches();
     return c;
 }
 
@@ -262,7 +309,7 @@ static struct owl_cache *take_torn(void)
 {
     owl_lock(&caches.lock);
     struct owl_cache *c = caches.torn != NULL ? take_deserted(&caches.torn) : NULL;
-    owl_unlock(&caches.lock);
+    unlock_caches();
     return c;
 }
 
@@ -274,7 +321,8 @@ static void reclaim_torn(void)
         owl_slab_abandon(&c->owner);
         owl_lock(&caches.lock);
         owl_word_store_relaxed(&c->thread, 0);
-        owl_unlock(&caches.lock);
+        c->hand = 0;
+        unlock_caches();
     }
 }
 
@@ -300,7 +348,7 @@ bool owl_cache_reclaim_all(bool idle)
     bool left = caches.parked != NULL;
     for (struct owl_cache *c = caches.parked; c != NULL; c = c->next_idle)
         c->seen = true;
-    owl_unlock(&caches.lock);
+    unlock_caches();
     errno = saved;
     return left;
 }
@@ -311,6 +359,8 @@ static void make_own(struct owl_cache *c)
     owl_lock(&c->claim);
     own = c;
     c->self = hardened ? &veiled_self : &owl_cache_self;
+    owl_barrier_compiler();
+    c->hand = 0;
     c->system = owl_os.thread_self();
     owl_word_store_relaxed(c->self, (uintptr_t)c);
     owl_unlock(&c->claim);
@@ -319,6 +369,8 @@ static void make_own(struct owl_cache *c)
 static void disown(struct owl_cache *c, const struct owl_cache *next)
 {
     owl_lock(&c->claim);
+    c->hand = owl_lock_self();
+    owl_barrier_compiler();
     own = NULL;
     c->self = NULL;
     owl_word_store_relaxed(&owl_cache_self, (uintptr_t)next);
@@ -356,9 +408,11 @@ static struct owl_cache *find_cache(void)
         caches.idle = c->next_idle;
     else if (caches.keyed)
         c = carve_cache();
-    if (c != NULL)
+    if (c != NULL) {
+        c->hand = owl_lock_self();
         owl_word_store_relaxed(&c->thread, (uintptr_t)pthread_self());
-    owl_unlock(&caches.lock);
+    }
+    unlock_caches();
     return c;
 }
 
@@ -439,17 +493,9 @@ __attribute__((constructor(101))) static void start(int count, char **arguments,
     owl_lock(&caches.lock);
     if (!caches.ready)
         set_up();
-    owl_unlock(&caches.lock);
+    unlock_caches();
     owl_range_begin();
     owl_cache_harden();
-}
-
-struct owl_cache *owl_cache_all(void)
-{
-    owl_lock(&caches.lock);
-    struct owl_cache *all = caches.all;
-    owl_unlock(&caches.lock);
-    return all;
 }
 
 void owl_cache_each(void (*visit)(struct owl_owner *o, struct owl_cache *c, void *context),

@@ -76,7 +76,7 @@ static void fill_large(const struct owl_span *s, size_t from)
     size_t whole = owl_round_up(s->start + from, owl_os.page) - s->start;
     if (s->shared)
         return;
-    if (owl_careful.zero && !owl_is_view(s) && owl_ranges[s->range].backing == OWL_PRIVATE &&
+    if (owl_careful.zero && !owl_is_view(s) && owl_backing_of(s->range) == OWL_PRIVATE &&
         whole < s->bytes && owl_os.purge(p + whole, s->bytes - whole) == 0)
         memset(p + from, 0, whole - from);
     else
@@ -174,15 +174,15 @@ void *owl_careful_let_go(bool any)
 
 void owl_careful_fork_prepare(void)
 {
-    owl_lock(&held.lock);
+    owl_lock_before_fork(&held.lock);
 }
 
 void owl_careful_fork_parent(void)
 {
-    owl_unlock(&held.lock);
+    owl_lock_after_fork(&held.lock);
 }
 
 void owl_careful_fork_child(void)
 {
-    owl_lock_reset(&held.lock);
+    owl_lock_in_child(&held.lock);
 }

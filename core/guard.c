@@ -34,9 +34,8 @@ static struct {
 /* Of each thread: how many allocations are left until the next one to be guarded (0: not known),
  * and the state of its random numbers. */
 static __thread struct {
-    uint32_t left;
-    bool busy;
-    uint64_t random;
+    uint32_t left : 31, busy : 1;
+    uint32_t random;
 } sampling __attribute__((tls_model("initial-exec")));
 
 static size_t slot_bytes(void)
@@ -46,19 +45,20 @@ static size_t slot_bytes(void)
 
 /* --- sampling --- */
 
+/* G. Marsaglia, "Xorshift RNGs" (2003), of 32 bits: thread-local memory may be scarce. */
 static uint64_t next_random(void)
 {
-    uint64_t x = sampling.random;
+    uint32_t x = sampling.random;
     if (x == 0)
-        x = (pool.seed ^ (uintptr_t)&sampling) | 1;
+        x = (uint32_t)((pool.seed ^ (uintptr_t)&sampling) * 0x9e3779b97f4a7c15u >> 32) | 1;
     x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
+    x ^= x >> 17;
+    x ^= x << 5;
     sampling.random = x;
-    return x * 0x2545f4914f6cdd1du >> 32;
+    return x;
 }
 
-/* From 1 to twice the rate less 1, so that the mean is the rate. */
+/* From 1 to twice the rate less 1, so that the mean is the rate; 31 bits at most. */
 static uint32_t next_interval(void)
 {
     return 1 + (uint32_t)(next_random() % (2 * (uint64_t)owl_guard.rate - 1));
@@ -308,15 +308,15 @@ void owl_guard_begin(uint32_t rate, bool exact)
 
 void owl_guard_fork_prepare(void)
 {
-    owl_lock(&pool.lock);
+    owl_lock_before_fork(&pool.lock);
 }
 
 void owl_guard_fork_parent(void)
 {
-    owl_unlock(&pool.lock);
+    owl_lock_after_fork(&pool.lock);
 }
 
 void owl_guard_fork_child(void)
 {
-    owl_lock_reset(&pool.lock);
+    owl_lock_in_child(&pool.lock);
 }

@@ -50,7 +50,7 @@ static inline size_t owl_large_granules(size_t bytes)
 static inline bool owl_large_may_retire(const struct owl_span *s)
 {
     return s->granules <= OWL_STOCK_MAX >> OWL_GRANULE_SHIFT && s->store == NULL && !s->shared &&
-           !s->remapped && owl_ranges[s->range].backing == OWL_PRIVATE;
+           !s->remapped && owl_backing_of(s->range) == OWL_PRIVATE;
 }
 
 static inline void *owl_large_begin_anew(struct owl_span *s, size_t bytes)

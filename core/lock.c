@@ -7,22 +7,45 @@
 #include "os.h"
 #include "tune.h"
 
+__thread uint32_t owl_lock_busy __attribute__((tls_model("initial-exec")));
+
+/* It would wait for itself. */
+_Noreturn static void is_mine(void)
+{
+    struct owl_line l = {.length = 0};
+    owl_line_text(&l, "owlalloc: called by a handler of a signal that came in the middle of a ");
+    owl_line_text(&l, "call");
+    owl_line_write(&l);
+    abort();
+}
+
+uintptr_t owl_lock_mark(struct owl_lock *l)
+{
+    uintptr_t seen, awaited;
+    do {
+        seen = owl_word_load_relaxed(&l->state);
+        awaited = (seen != 0 ? seen : owl_lock_self()) | OWL_LOCK_AWAITED;
+    } while (seen != awaited && !owl_word_cas(&l->state, seen, awaited));
+    return seen != OWL_LOCK_FREE ? awaited : 0;
+}
+
 void owl_lock_wait(struct owl_lock *l)
 {
+    if (owl_lock_is_mine(l))
+        is_mine();
     for (int i = 0; i < OWL_LOCK_SPINS; i++) {
         owl_cpu_relax();
-        if (owl_u32_load_relaxed(&l->state) == OWL_LOCK_FREE &&
-            owl_u32_cas(&l->state, OWL_LOCK_FREE, OWL_LOCK_HELD))
+        if (owl_word_load_relaxed(&l->state) == OWL_LOCK_FREE &&
+            owl_word_cas(&l->state, OWL_LOCK_FREE, owl_lock_self()))
             return;
     }
-    /* From here on the lock is taken as awaited: this thread cannot know whether others sleep. */
-    while (owl_u32_swap(&l->state, OWL_LOCK_AWAITED) != OWL_LOCK_FREE)
-        owl_os.wait(&l->state, OWL_LOCK_AWAITED);
+    for (uintptr_t awaited; (awaited = owl_lock_mark(l)) != 0;)
+        owl_os.wait(owl_lock_futex(l), (uint32_t)awaited);
 }
 
 void owl_lock_wake(struct owl_lock *l)
 {
-    owl_os.wake(&l->state);
+    owl_os.wake(owl_lock_futex(l));
 }
 
 #ifdef OWL_DEBUG
@@ -59,11 +82,13 @@ _Noreturn static void out_of_order(unsigned wanted, unsigned higher)
     abort();
 }
 
-void owl_lock_note(const struct owl_lock *l, bool more)
+void owl_lock_note(const struct owl_lock *l, bool more, bool ordered)
 {
+    if (owl_lock_is_mine(l))
+        is_mine();
     if (l->rank == OWL_RANK_NONE)
         return;
-    for (unsigned rank = l->rank + more; rank < OWL_RANKS; rank++)
+    for (unsigned rank = l->rank + more; ordered && rank < OWL_RANKS; rank++)
         if (held[rank] != 0)
             out_of_order(l->rank, rank);
     held[l->rank]++;

@@ -284,15 +284,15 @@ void owl_mapping_count(size_t *number, size_t *bytes)
 
 void owl_mapping_fork_prepare(void)
 {
-    owl_lock(&table.lock);
+    owl_lock_before_fork(&table.lock);
 }
 
 void owl_mapping_fork_parent(void)
 {
-    owl_unlock(&table.lock);
+    owl_lock_after_fork(&table.lock);
 }
 
 void owl_mapping_fork_child(void)
 {
-    owl_lock_reset(&table.lock);
+    owl_lock_in_child(&table.lock);
 }

@@ -11,6 +11,9 @@
 
 static struct {
     struct owl_lock lock;
+    sigset_t mask;      /* of the thread that has the lock */
+    struct owl_span *half; /* the block that is being made private */
+    owl_u32 late;       /* a fork could not freeze files: who has the lock does, at its end */
     owl_u32 forked;     /* a fork has frozen files */
     owl_u32 overcommit; /* enum overcommit, as the system had it when it was asked */
 } memfd = {.lock.rank = OWL_RANK_MEMFD};
@@ -81,14 +84,39 @@ struct owl_span *owl_memfd_take_clean(size_t granules, unsigned align_order)
     return made_sure(owl_pool_take_clean(OWL_MEMFD, granules, align_order, 0));
 }
 
+static void freeze(void);
+
+/* With the lock: what a fork could not do. */
+static void freeze_late(void)
+{
+    if (owl_u32_load_relaxed(&memfd.late) == 0)
+        return;
+    owl_pool_fork_prepare();
+    freeze();
+    owl_pool_fork_parent();
+}
+
+/* A fork in a handler of a signal must not come between: it could not freeze what is being moved.
+ * But what a memory access raises cannot wait. */
 void owl_memfd_lock(void)
 {
+    sigset_t mask;
+    owl_os.signals_hold(&mask);
     owl_lock(&memfd.lock);
+    memfd.mask = mask;
 }
 
 void owl_memfd_unlock(void)
 {
+    const sigset_t mask = memfd.mask;
+    freeze_late();
     owl_unlock(&memfd.lock);
+    while (owl_u32_load_relaxed(&memfd.late) != 0) {
+        owl_lock(&memfd.lock);
+        freeze_late();
+        owl_unlock(&memfd.lock);
+    }
+    owl_os.signals_restore(&mask);
 }
 
 /* How many of n granules from s on lie in a row in the file. */
@@ -236,14 +264,20 @@ static int copy_out(struct owl_span *s)
 }
 
 /* Gives a block mappings that a fork copies. If the system refuses, it stays shared, which is
- * noted in it. */
+ * noted in it. A child may have been copied in the middle of just this, by a thread that is not
+ * there: what was written since to what is mapped privately by then is in no file. */
 static void make_private(struct owl_span *s)
 {
     void *at = (void *)owl_span_address(s);
     size_t bytes = s->granules << OWL_GRANULE_SHIFT;
-    if (s->store == NULL && owl_memfd_map(s, bytes, at, false) != 0 && copy_out(s) != 0)
+    bool half = memfd.half == s;
+    memfd.half = s;
+    owl_barrier_compiler();
+    if (s->store == NULL && (half || owl_memfd_map(s, bytes, at, false) != 0) && copy_out(s) != 0)
         s->shared = 1;
     s->remapped = 1;
+    owl_barrier_compiler();
+    memfd.half = NULL;
 }
 
 static void freeze_range(unsigned number)
@@ -253,7 +287,7 @@ static void freeze_range(unsigned number)
     for (size_t i = 0; i < r->top;) {
         struct owl_span *s = &r->map[i];
         bool taken = s->kind == OWL_KIND_LARGE || s->kind == OWL_KIND_STORE;
-        if (s->kind == OWL_KIND_LARGE && !s->shared)
+        if (s->kind == OWL_KIND_LARGE && !s->shared && !(s->store == NULL && s->remapped))
             make_private(s);
         i += taken ? s->granules : 1;
     }
@@ -262,29 +296,48 @@ static void freeze_range(unsigned number)
     owl_range_end(number);
 }
 
-void owl_memfd_fork_prepare(void)
+static void freeze(void)
 {
-    owl_memfd_lock();
-    owl_pool_fork_prepare();
+    owl_u32_store_relaxed(&memfd.late, 0);
     uint32_t count = owl_u32_load_relaxed(&owl_range_count);
     bool any = false;
-    for (uint32_t i = 0; i < count; i++)
-        if (owl_ranges[i].backing == OWL_MEMFD) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (owl_u32_load_relaxed(&owl_ranges[i].live) != 0)
             freeze_range(i);
-            any = true;
-        }
+        any = any || owl_backing_of(i) == OWL_MEMFD;
+    }
     if (any)
         owl_pool_make_private();
+}
+
+/* In a handler of a signal the lock may be missed, or kept; then both sides freeze the files as
+ * soon as they can: the parent when the lock is let go, and the child at once, unless it has kept
+ * the lock. What the parent writes until then, the child sees. After `late` is set the lock is
+ * tried again. The swap, and that of who lets it go, come each before the look at what the other
+ * wrote: so it is free by then, or its holder looks at `late` after that. */
+void owl_memfd_fork_prepare(void)
+{
+    owl_lock_before_fork(&memfd.lock);
+    owl_pool_fork_prepare();
+    if (!owl_lock_is_taken(&memfd.lock)) {
+        owl_u32_swap(&memfd.late, 1);
+        if (!owl_lock_is_mine(&memfd.lock))
+            owl_lock_before_fork(&memfd.lock);
+    }
+    if (owl_lock_is_taken(&memfd.lock))
+        freeze();
 }
 
 void owl_memfd_fork_parent(void)
 {
     owl_pool_fork_parent();
-    owl_memfd_unlock();
+    owl_lock_after_fork(&memfd.lock);
 }
 
 void owl_memfd_fork_child(void)
 {
+    owl_lock_in_child(&memfd.lock);
+    if (!owl_lock_is_mine(&memfd.lock))
+        freeze(); /* while it is known whether the pool was taken or kept */
     owl_pool_fork_child();
-    owl_lock_reset(&memfd.lock);
 }

@@ -24,13 +24,14 @@
  * see as it was then; after it, to its own copy.) The bytes in the file must not change any more,
  * though the parent may free them, because the child looks at them: the ranges become private ones,
  * of which the blocks are remapped until they are freed, and the file lives until the last mapping
- * of it has ended. Shared blocks stay shared.
+ * of it has ended. Shared blocks stay shared. (A fork in a handler of a signal may come when the
+ * pool, or this lock, is in the middle of a change: then what cannot be done is done at its end.)
  *
  * The descriptor is needed to map anew: for duplicates, exports, rings, and at a fork; not to
  * allocate, move and free. So a program that closes all descriptors loses only these: duplicates
  * are copies then, and at a fork the blocks are copied to private memory.
  *
- * The lock of rank 6 guards shifts, stores and their users, and all changes of these mappings.
+ * The lock guards shifts, stores and their users, and all changes of these mappings.
  */
 #ifndef OWL_CORE_MEMFD_H
 #define OWL_CORE_MEMFD_H

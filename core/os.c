@@ -357,6 +357,7 @@ struct owl_os owl_os = {
     .permits = os_permits,
     .signals_block = os_signals_block,
     .signals_restore = os_signals_restore,
+    .signals_hold = os_signals_hold,
     .thread_start = os_thread_start,
     .thread_name = os_thread_name,
     .thread_join = os_thread_join,

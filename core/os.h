@@ -205,6 +205,8 @@ struct owl_os {
     /* No signals to this thread until the mask is restored. */
     void (*signals_block)(sigset_t *mask);
     void (*signals_restore)(const sigset_t *mask);
+    /* As signals_block, but for those that accesses to memory raise. */
+    void (*signals_hold)(sigset_t *mask);
     /* Starts a thread that gets no signals: 0, or -1. What the calling thread is called. Waits for
      * the end of one. */
     int (*thread_start)(pthread_t *thread, void *(*body)(void *));

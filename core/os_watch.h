@@ -29,6 +29,7 @@ int os_catch(bool (*fault)(uintptr_t address, bool write));
 void os_pass_on(const struct sigaction *to, int number, siginfo_t *info, void *context);
 bool os_permits(uintptr_t address, bool write);
 void os_signals_block(sigset_t *mask);
+void os_signals_hold(sigset_t *mask);
 void os_signals_restore(const sigset_t *mask);
 int os_thread_start(pthread_t *thread, void *(*body)(void *));
 void os_thread_name(const char *name);

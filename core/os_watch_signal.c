@@ -165,6 +165,15 @@ void os_signals_block(sigset_t *mask)
     pthread_sigmask(SIG_SETMASK, &all, mask);
 }
 
+void os_signals_hold(sigset_t *mask)
+{
+    sigset_t most;
+    sigfillset(&most);
+    sigdelset(&most, SIGSEGV);
+    sigdelset(&most, SIGBUS);
+    pthread_sigmask(SIG_BLOCK, &most, mask);
+}
+
 void os_signals_restore(const sigset_t *mask)
 {
     pthread_sigmask(SIG_SETMASK, mask, NULL);

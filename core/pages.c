@@ -44,7 +44,7 @@ bool owl_pages_are_private(const void *block)
 {
     const struct owl_span *s = owl_span_of(block);
     return s == NULL || s->kind == OWL_KIND_SLAB ||
-           (owl_ranges[s->range].backing == OWL_PRIVATE && !owl_is_view(s));
+           (owl_backing_of(s->range) == OWL_PRIVATE && !owl_is_view(s));
 }
 
 void owl_pages_clear(char *start, size_t bytes, bool private)

@@ -76,12 +76,12 @@ struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsign
 {
     if (granules > MOST_GRANULES || align_order > OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT)
         return NULL;
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     struct owl_span *s = find_or_make(backing, granules, align_order);
     if (s != NULL)
         s = use(s, owl_run_offset(s, align_order), granules, zero);
     owl_assert(is_valid(owl_runs_are_valid()));
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     if (s != NULL) {
         s->start = owl_span_address(s);
         s->granules = granules;
@@ -107,7 +107,7 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
     struct owl_span *s = NULL;
     if (granules > MOST_GRANULES || align_order > OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT)
         return NULL;
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     if (owl_pool_make_room((granules << OWL_GRANULE_SHIFT) - moved))
         s = find_roomy(backing, granules, align_order);
     if (s != NULL) {
@@ -115,7 +115,7 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
         owl_pool.moved += moved;
     }
     owl_assert(is_valid(owl_runs_are_valid()));
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     if (s != NULL) {
         s->start = owl_span_address(s);
         s->granules = granules;
@@ -125,28 +125,28 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
 
 void owl_pool_end_move(size_t moved)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     owl_pool.moved -= moved;
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
 }
 
 bool owl_pool_has_dirty(enum owl_backing backing, size_t granules)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     bool has = owl_runs_find(backing, OWL_FREE_DIRTY, granules, 0, OWL_RUN_LOOK) != NULL;
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     return has;
 }
 
 struct owl_span *owl_pool_take_high(size_t granules, bool *zero)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     struct owl_span *s = owl_runs_find_top(granules);
     if (s != NULL && owl_pool_is_past_limit(s, granules))
         s = NULL;
     if (s != NULL)
         s = use(s, s->run - granules, granules, zero);
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     if (s == NULL)
         return owl_pool_take(OWL_PRIVATE, granules, 0, zero);
     s->start = owl_span_address(s);
@@ -156,24 +156,24 @@ struct owl_span *owl_pool_take_high(size_t granules, bool *zero)
 
 void owl_pool_give(struct owl_span *s, size_t granules)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     owl_pool.used -= granules;
     owl_runs_add(s, granules, OWL_FREE_DIRTY, s->remapped);
     owl_pool_obey_limit();
     owl_pool_bound_dirty();
     owl_pool_note_dirty();
     owl_assert(is_valid(owl_runs_are_valid()));
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     owl_due_look();
 }
 
 void owl_pool_give_clean(struct owl_span *s, size_t granules)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     owl_pool.used -= granules;
     owl_runs_add(s, granules, OWL_FREE_CLEAN, false);
     owl_assert(is_valid(owl_runs_are_valid()));
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
 }
 
 bool owl_pool_extend(struct owl_span *s, size_t granules, bool *clean)
@@ -181,7 +181,7 @@ bool owl_pool_extend(struct owl_span *s, size_t granules, bool *clean)
     const struct owl_range *r = &owl_ranges[s->range];
     size_t first = owl_span_index(s) + s->granules;
     size_t end = owl_span_index(s) + granules;
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     bool enough = owl_pool_make_room((end - first) << OWL_GRANULE_SHIFT);
     if (enough && end > r->top && owl_runs_end(r, first, end) == r->top)
         owl_runs_raise(s->range, end);
@@ -194,7 +194,7 @@ bool owl_pool_extend(struct owl_span *s, size_t granules, bool *clean)
         note_use(end - first);
     }
     owl_assert(is_valid(owl_runs_are_valid()));
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     return enough;
 }
 
@@ -205,7 +205,7 @@ struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more)
     struct owl_span *first = NULL;
     if (more > end)
         return NULL;
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     bool allowed = owl_pool_make_room(more << OWL_GRANULE_SHIFT);
     size_t run = owl_runs_begin(r, end, end - more);
     if (allowed && run <= end - more) {
@@ -218,87 +218,66 @@ struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more)
         note_use(more);
     }
     owl_assert(is_valid(owl_runs_are_valid()));
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     return first;
 }
 
 struct owl_pool_counts owl_pool_count(void)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     struct owl_pool_counts c = {.used = owl_pool.used,
                                 .dirty = owl_runs_granules(OWL_FREE_DIRTY),
                                 .clean = owl_runs_granules(OWL_FREE_CLEAN),
                                 .peak = owl_pool.peak,
                                 .in_use = owl_pool_in_use()};
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     return c;
 }
 
 bool owl_pool_charge(size_t bytes, size_t moved)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     bool allowed = owl_pool_make_room(bytes - moved);
     if (allowed) {
         owl_pool.charged += bytes;
         owl_pool.moved += moved;
     }
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     return allowed;
 }
 
 void owl_pool_discharge(size_t bytes)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     owl_pool.charged -= bytes;
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
 }
 
 void owl_pool_note_mapped(size_t bytes)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     owl_pool.mapped = bytes;
     note_peak();
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
 }
 
 bool owl_pool_is_valid(void)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     bool valid = is_valid(owl_runs_are_all());
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     return valid;
-}
-
-void owl_pool_fork_prepare(void)
-{
-    owl_lock(&owl_pool.lock);
-    owl_pool.holders++;
-    while (owl_pool_wait_for_purge())
-        continue;
-    owl_pool.holders--;
-}
-
-void owl_pool_fork_parent(void)
-{
-    owl_unlock(&owl_pool.lock);
-}
-
-/* Whoever waited is not here. */
-void owl_pool_fork_child(void)
-{
-    owl_pool.waiters = 0;
-    owl_pool.holders = 0;
-    owl_lock_reset(&owl_pool.lock);
 }
 
 /* The runs are taken out of the lists before their ranges change, which decide about the list.
  * Above the top, too, a range may map its file, so it ends there from now on. */
-void owl_pool_make_private(void)
+static void make_private(void)
 {
+    owl_u32_store_relaxed(&owl_pool.private_late, 0);
     struct owl_span *chain = owl_runs_remove_all(OWL_MEMFD);
     for (unsigned i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
-        if (owl_ranges[i].backing == OWL_MEMFD) {
-            owl_ranges[i].backing = OWL_PRIVATE;
+        if (owl_backing_of(i) == OWL_MEMFD) {
+            owl_u32_store_relaxed(&owl_ranges[i].backing, OWL_PRIVATE);
             owl_ranges[i].granules = owl_ranges[i].top;
         }
     while (chain != NULL) {
@@ -312,4 +291,68 @@ void owl_pool_make_private(void)
     }
     owl_pool_note_dirty();
     owl_assert(is_valid(owl_runs_are_valid()));
+}
+
+/* At once, or when who has the lock lets it go. */
+void owl_pool_make_private(void)
+{
+    if (owl_lock_is_taken(&owl_pool.lock))
+        make_private();
+    else
+        owl_u32_store_relaxed(&owl_pool.private_late, 1);
+}
+
+/* A handler of a signal may have come in the middle of a purge by this very thread, which will end
+ * it on both sides; or of something else with the lock, which cannot be let go. Another thread's
+ * purge that is not waited for is lost to the child. */
+void owl_pool_fork_prepare(void)
+{
+    owl_lock_before_fork(&owl_pool.lock);
+    if (!owl_lock_is_taken(&owl_pool.lock))
+        return;
+    owl_pool.holders++;
+    while (owl_pool.purging > owl_pool_purging_here && owl_lock_fork_may_wait() &&
+           owl_pool_wait_for_purge())
+        continue;
+    owl_pool.holders--;
+}
+
+void owl_pool_fork_parent(void)
+{
+    owl_lock_after_fork(&owl_pool.lock);
+}
+
+static void count_purge(void)
+{
+    owl_u32_store_relaxed(&owl_pool.purges, owl_u32_load_relaxed(&owl_pool.purges) + 1);
+}
+
+/* Whoever waited, or purged, is not here. This thread may have waited, for one that purged: it
+ * looks again when the number changes. What that comes to is told when the lock is next taken: it
+ * may be this thread's, which is in the middle of a change, or missed, and a child that goes on to
+ * another program need not look at what is torn. */
+void owl_pool_fork_child(void)
+{
+    owl_lock_in_child(&owl_pool.lock);
+    owl_pool.waiters = 0;
+    owl_pool.holders = 0;
+    owl_pool.lost = true;
+    count_purge();
+}
+
+static void lose_purges(void)
+{
+    size_t lost = owl_pool.purging - owl_pool_purging_here;
+    owl_pool.lost = false;
+    owl_pool.used += lost;
+    owl_pool.purging -= lost;
+    count_purge();
+}
+
+void owl_pool_be_late(void)
+{
+    if (owl_pool.lost)
+        lose_purges();
+    if (owl_u32_load_relaxed(&owl_pool.private_late))
+        make_private();
 }

@@ -53,7 +53,7 @@ bool owl_runs_grow(enum owl_backing backing, size_t granules, unsigned align_ord
         return false;
     uint32_t count = owl_u32_load_relaxed(&owl_range_count);
     for (unsigned i = 0; i < count && growth == FULL; i++)
-        if (owl_ranges[i].backing == backing)
+        if (owl_backing_of(i) == backing)
             growth = grow_range(i, granules, align_order);
     if (growth == FULL) {
         /* A range begins at granule 0, a multiple of any alignment. */

@@ -32,9 +32,36 @@ struct owl_pool {
     owl_u32 purges;   /* how many of these have ended; changes wake */
     uint32_t waiters; /* who wait for the next */
     uint32_t holders; /* who wait until nothing is being purged */
+
+    /* What forks that could not take the lock have left to do. It is done when who has it lets it
+     * go; or was that already under way, before anything else is done with the lock. */
+    owl_u32 private_late; /* owl_pool_make_private; set without the lock */
+    bool lost;         /* what threads that are not in this child were purging. How much that is can
+                          be told when who has the lock is not in the middle of a purge's end */
 };
 
 extern OWL_LOCAL struct owl_pool owl_pool;
+
+/* Does what is late. */
+void owl_pool_be_late(void);
+
+static inline void owl_pool_look_for_late(void)
+{
+    if (__builtin_expect(owl_pool.lost || owl_u32_load_relaxed(&owl_pool.private_late), 0))
+        owl_pool_be_late();
+}
+
+static inline void owl_pool_lock(void)
+{
+    owl_lock(&owl_pool.lock);
+    owl_pool_look_for_late();
+}
+
+static inline void owl_pool_unlock(void)
+{
+    owl_pool_look_for_late();
+    owl_unlock(&owl_pool.lock);
+}
 
 /* After each change of what is dirty. */
 void owl_pool_note_dirty(void);
@@ -43,8 +70,12 @@ void owl_pool_note_dirty(void);
  * purged by this call, which gives way after one run to who waits until nothing is being purged. */
 size_t owl_pool_purge_down_to(size_t granules);
 
-/* Until a purge by another thread ends. False: there is none. */
+/* Until a purge by another thread ends, or, at a bounded fork (lock.h), for a moment. False: there
+ * is none. */
 bool owl_pool_wait_for_purge(void);
+
+/* Granules that this thread purges. */
+extern OWL_LOCAL __thread uint32_t owl_pool_purging_here __attribute__((tls_model("initial-exec")));
 
 /* Keeps dirty memory below its bounds. */
 void owl_pool_bound_dirty(void);

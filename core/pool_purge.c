@@ -15,6 +15,20 @@ void owl_pool_note_dirty(void)
     owl_u32_store_relaxed(&owl_due.pool, (uint32_t)(dirty >> (20 - OWL_GRANULE_SHIFT)));
 }
 
+/* A run of a file that became private in the meantime, at a fork in a handler over its purge: what
+ * is mapped there may be shared with the child. False: it still is, and stays in use. */
+static bool leave_file(struct owl_span *s, size_t granules)
+{
+    bool left = owl_os.reset((void *)owl_span_address(s), granules << OWL_GRANULE_SHIFT) == 0;
+    if (left)
+        owl_runs_add(s, granules, OWL_FREE_CLEAN, false);
+    else
+        owl_pool.used += granules;
+    return left;
+}
+
+__thread uint32_t owl_pool_purging_here __attribute__((tls_model("initial-exec")));
+
 /* Purges at most so many granules of one run. The lock is let go meanwhile: to give back a large
  * run takes the system as long as thousands of other calls. The granules purged; 0: nothing is
  * dirty, or the system refuses. */
@@ -25,18 +39,25 @@ static size_t purge_one(size_t most, enum owl_runs_which which)
     if (s == NULL)
         return 0;
     size_t index = owl_span_index(s);
-    bool remapped = s->remapped;
+    bool remapped = s->remapped, file = owl_backing_of(s->range) == OWL_MEMFD;
+    owl_lock_begin_work();
+    owl_pool_purging_here = (uint32_t)granules;
     owl_pool.purging += granules;
     owl_pool_note_dirty();
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     bool purged = owl_range_purge(s->range, index, index + granules, remapped) == 0;
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     owl_pool.purging -= granules;
-    owl_runs_add(s, granules, purged ? OWL_FREE_CLEAN : OWL_FREE_DIRTY, remapped && !purged);
+    if (file && owl_backing_of(s->range) != OWL_MEMFD)
+        purged = leave_file(s, granules);
+    else
+        owl_runs_add(s, granules, purged ? OWL_FREE_CLEAN : OWL_FREE_DIRTY, remapped && !purged);
     owl_pool_note_dirty();
     owl_u32_store_relaxed(&owl_pool.purges, owl_u32_load_relaxed(&owl_pool.purges) + 1);
     for (uint32_t i = 0; i < owl_pool.waiters; i++)
         owl_os.wake(&owl_pool.purges);
+    owl_pool_purging_here = 0;
+    owl_lock_end_work();
     return purged ? granules : 0;
 }
 
@@ -67,10 +88,16 @@ bool owl_pool_wait_for_purge(void)
         return false;
     uint32_t seen = owl_u32_load_relaxed(&owl_pool.purges);
     owl_pool.waiters++;
-    owl_unlock(&owl_pool.lock);
-    owl_os.wait(&owl_pool.purges, seen);
-    owl_lock(&owl_pool.lock);
-    owl_pool.waiters--;
+    owl_pool_unlock();
+    if (owl_lock_fork_is_bounded())
+        owl_os.sleep(&owl_pool.purges, seen, OWL_LOCK_LOOK_MS);
+    else
+        owl_os.wait(&owl_pool.purges, seen);
+    owl_lock_note(&owl_pool.lock, false, !owl_lock_fork_is_bounded());
+    owl_lock_take(&owl_pool.lock);
+    owl_pool_look_for_late();
+    if (owl_pool.waiters > 0) /* a child of a fork in between has none */
+        owl_pool.waiters--;
     return true;
 }
 
@@ -207,9 +234,9 @@ void owl_pool_obey_limit(void)
 
 size_t owl_pool_purge(size_t keep)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     size_t purged = owl_pool_purge_down_to(keep >> OWL_GRANULE_SHIFT);
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     return purged << OWL_GRANULE_SHIFT;
 }
 
@@ -217,28 +244,28 @@ void owl_pool_settle(void)
 {
     if ((size_t)owl_u32_load_relaxed(&owl_due.pool) << 20 < (size_t)owl_option(OWL_OPTION_DIRTY))
         return;
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY), bound = dirty_bound();
     size_t most = OWL_SETTLE_PEAKS * (owl_pool.peak >> OWL_GRANULE_SHIFT);
     if (dirty > bound && owl_pool.holders == 0 &&
         dirty - bound / 2 <=
             allowance(&owl_pool.settling, owl_os.milliseconds(), OWL_SETTLE_RATE, most))
         use_allowance(&owl_pool.settling, owl_pool_purge_down_to(bound / 2));
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
 }
 
 /* What was dirty all the time may have been wanted before; that nobody wanted it now is known by
  * the least that was dirty. */
 bool owl_pool_decay(void)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     size_t purged = 1;
     for (size_t idle = owl_pool.low; idle > 0 && purged > 0 && owl_pool.holders == 0;
          idle -= purged)
         purged = purge_one(idle < OWL_DECAY_STEP ? idle : OWL_DECAY_STEP, OWL_RUNS_LARGEST);
     owl_pool.low = owl_runs_granules(OWL_FREE_DIRTY);
     bool left = owl_pool.low > 0 && purged > 0;
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
     return left;
 }
 
@@ -250,7 +277,7 @@ static void purge_metadata_of(const struct owl_span *run)
 
 void owl_pool_purge_metadata(void)
 {
-    owl_lock(&owl_pool.lock);
+    owl_pool_lock();
     owl_runs_each(OWL_PRIVATE, OWL_FREE_CLEAN, OWL_METADATA_GRANULES, purge_metadata_of);
-    owl_unlock(&owl_pool.lock);
+    owl_pool_unlock();
 }

@@ -278,8 +278,9 @@ static bool run_is_valid(const struct owl_span *s, unsigned list, enum owl_free 
     const struct owl_span *last = s + s->run - 1;
     const struct owl_span *before = owl_run_before(r, index);
     const struct owl_span *after = owl_run_at(r, index + s->run);
-    return list == set_of(r->backing, state) + bin_of(s->run) && last->free == state &&
-           last->run == s->run && (before == NULL || before->free != state) &&
+    unsigned set = set_of(owl_backing_of(s->range), state);
+    return list == set + bin_of(s->run) && last->free == state && last->run == s->run &&
+           (before == NULL || before->free != state) &&
            (after == NULL || after->free != state) &&
            (state == OWL_FREE_DIRTY || s->remapped == 0);
 }
@@ -360,7 +361,7 @@ struct owl_span *owl_runs_find_top(size_t granules)
 {
     for (unsigned i = owl_u32_load_relaxed(&owl_range_count); i-- > 0;) {
         struct owl_span *s = owl_run_before(&owl_ranges[i], owl_ranges[i].top);
-        if (s != NULL && s->run >= granules && owl_ranges[i].backing == OWL_PRIVATE)
+        if (s != NULL && s->run >= granules && owl_backing_of(i) == OWL_PRIVATE)
             return s;
     }
     struct owl_span *dirty =

@@ -258,23 +258,26 @@ static void *serve(void *nothing)
 
 static void fork_prepare(void)
 {
-    owl_lock(&state.lock);
+    owl_lock_begin_fork();
+    owl_lock_before_fork(&state.lock);
 }
 
 static void fork_parent(void)
 {
-    owl_unlock(&state.lock);
+    owl_lock_after_fork(&state.lock);
+    owl_lock_end_fork();
 }
 
 /* The descriptors are the parent's as well. */
 static void fork_child(void)
 {
-    owl_lock_reset(&state.lock);
+    owl_lock_in_child(&state.lock);
     state.running = state.joinable = false;
     state.calling = NULL;
     state.forks++;
     close_files();
     change_bell(false);
+    owl_lock_end_fork();
 }
 
 /* --- beginning and end ------------------------------------------------------------------ */

@@ -85,7 +85,7 @@ int owl_range_add(enum owl_backing backing, size_t least)
     r->reservation = (uintptr_t)p;
     r->reserved = reservation_bytes(granules);
     r->granules = granules;
-    r->backing = backing;
+    owl_u32_store_relaxed(&r->backing, backing);
     r->apart = apart;
     owl_u32_store_relaxed(&r->live, backing == OWL_MEMFD);
     r->map = (struct owl_span *)p;
@@ -127,7 +127,7 @@ void owl_range_begin(void)
 {
     for (uint32_t i = 0; i < owl_u32_load_acquire(&owl_range_count); i++) {
         const struct owl_range *r = &owl_ranges[i];
-        if (r->backing == OWL_PRIVATE)
+        if (owl_u32_load_relaxed(&r->backing) == OWL_PRIVATE)
             owl_range_advise((void *)r->base,
                              owl_word_load_relaxed(&r->committed) << OWL_GRANULE_SHIFT);
     }
@@ -143,7 +143,7 @@ static int commit_granules(struct owl_range *r, size_t from, size_t to)
     size_t bytes = (to - from) << OWL_GRANULE_SHIFT;
     if (owl_os.commit(start, bytes) != 0)
         return -1;
-    if (r->backing == OWL_PRIVATE)
+    if (owl_u32_load_relaxed(&r->backing) == OWL_PRIVATE)
         owl_range_advise(start, bytes);
     return 0;
 }
@@ -213,7 +213,7 @@ int owl_range_purge(unsigned number, size_t from, size_t to, bool remapped)
     struct owl_range *r = &owl_ranges[number];
     void *start = (void *)(r->base + (from << OWL_GRANULE_SHIFT));
     size_t bytes = (to - from) << OWL_GRANULE_SHIFT;
-    if (r->backing == OWL_MEMFD)
+    if (owl_u32_load_relaxed(&r->backing) == OWL_MEMFD)
         return owl_os.punch(start, bytes);
     return remapped ? owl_range_reset(start, bytes) : owl_os.purge(start, bytes);
 }

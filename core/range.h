@@ -106,7 +106,7 @@ struct owl_range {
     struct owl_span *map;  /* of granule 0 */
     uint64_t *bits;        /* free bits of granule 0 */
     size_t granules;       /* that fit the reservation */
-    enum owl_backing backing;
+    owl_u32 backing;      /* enum owl_backing; with a fork a file's range becomes private */
     bool apart;           /* no others' mappings come near */
     owl_u32 live;         /* memfd: no fork has frozen the file */
     struct owl_file file; /* memfd */
@@ -131,6 +131,12 @@ struct owl_page_map {
 extern OWL_LOCAL struct owl_page_map owl_page_map;
 extern OWL_LOCAL struct owl_range owl_ranges[OWL_RANGES];
 extern OWL_LOCAL owl_u32 owl_range_count;
+
+/* Changes under the pool's lock, and is read without it where either answer will do. */
+static inline enum owl_backing owl_backing_of(unsigned range)
+{
+    return (enum owl_backing)owl_u32_load_relaxed(&owl_ranges[range].backing);
+}
 
 /* The slow half of owl_span_of. */
 struct owl_span *owl_span_of_further(uintptr_t p);

@@ -250,6 +250,11 @@
 /* How often a lock is tried before its waiter sleeps. */
 #define OWL_LOCK_SPINS 100
 
+/* So many milliseconds a fork in a handler over a slow path waits for locks and purges, all
+ * together, and so many until it looks again. */
+#define OWL_LOCK_FORK_MS 50
+#define OWL_LOCK_LOOK_MS 1
+
 /* So many watches on pages at once, and so many threads that call their handlers: so deep handlers
  * may touch watched pages. */
 #define OWL_WATCHES 256

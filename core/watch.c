@@ -15,7 +15,6 @@ static struct {
     owl_u32 visits; /* handlers that have returned, and watches that have ended: sleepers wait for
                      * it */
     bool at_fork;   /* fork's handlers are registered */
-    sigset_t mask;  /* of the thread that forks */
 } watching = {.control.rank = OWL_RANK_WATCH, .table.rank = OWL_RANK_WATCHES};
 
 void owl_watch_lock(void)
@@ -230,21 +229,22 @@ static void drop_watch(struct owl_watch *w)
 
 static void fork_prepare(void)
 {
-    sigset_t mask;
-    control(&mask);
-    watching.mask = mask;
+    owl_lock_begin_fork();
+    owl_lock_before_fork(&watching.control);
+    owl_lock_before_fork(&watching.table);
 }
 
 static void fork_parent(void)
 {
-    sigset_t mask = watching.mask;
-    release(&mask);
+    owl_lock_after_fork(&watching.table);
+    owl_lock_after_fork(&watching.control);
+    owl_lock_end_fork();
 }
 
 static void fork_child(void)
 {
-    owl_lock_reset(&watching.control);
-    owl_lock_reset(&watching.table);
+    owl_lock_in_child(&watching.control);
+    owl_lock_in_child(&watching.table);
     for (size_t i = 0; i < watching.count; i++) {
         struct owl_watch *w = watching.watches[i];
         w->ending = true;
@@ -256,7 +256,7 @@ static void fork_child(void)
     watching.count = 0;
     owl_watch_userfaultfd.close(true);
     owl_watch_protection.close(true);
-    owl_os.signals_restore(&watching.mask);
+    owl_lock_end_fork();
 }
 
 /* --- begin and end --- */

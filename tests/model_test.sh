@@ -67,6 +67,19 @@ wrong() {
     sed -n 's/^pan:1: \(.*\)/# \1/p' "$tap_dir/out"
 }
 
+# is_stuck MODEL DEFINES: there is a state from which nobody goes on.
+is_stuck() {
+    # shellcheck disable=SC2086
+    search "$1" -O0 $2 || return 1
+    cat "$tap_dir/out"
+    grep -q 'invalid end state' "$tap_dir/out"
+}
+
+# stuck NAME MODEL DEFINES
+stuck() {
+    try "$1" is_stuck "$2" "$3"
+}
+
 # Who owns a slab. In the assertions a number is a place: 6 is HOME.
 right 'owner' owner '-DCALLS=4'
 try 'owner: each statement is reached' reaches_all thread
@@ -99,8 +112,18 @@ wrong 'claim: slow paths look once' claim "$few -DLOOK_ONCE" "$both"
 wrong 'claim: its end is no release' claim "$few -DWEAK -DEND=false" "$taken|top>base"
 wrong 'claim: the end of a slow path is no release' claim "$few -DWEAK -DLEAVE=false" "$taken"
 
+# The lock of a word.
+right 'lock' lock '-DCALLS=2'
+try 'lock: each statement is reached' reaches_all thread
+right 'lock, with a fork' lock '-DCALLS=2 -DFORK'
+stuck 'lock: a fork gives up without a mark' lock '-DCALLS=2 -DFORK -DEARLY_END'
+stuck 'lock: who has slept leaves no mark' lock '-DCALLS=2 -DNO_MARK'
+stuck 'lock: sleep without a look' lock '-DCALLS=2 -DNO_COMPARE'
+stuck 'lock: nobody is woken' lock '-DCALLS=2 -DNO_WAKE'
+
 # With more calls the same holds. `make stress-long` asks for it.
 if [ -n "${OWL_TEST_ALL-}" ]; then
+    right 'lock, more calls' lock '-DCALLS=4'
     right 'owner, more calls' owner '-DCALLS=5'
     right 'owner, parked caches, more calls' owner '-DCALLS=4 -DPARK'
     right 'owner, stale reads, parked caches, more calls' owner '-DCALLS=3 -DSTALE -DPARK'

@@ -2,6 +2,8 @@
 /* Caches of ended threads, which are left to the next threads as they are. */
 #include "cache_inside.h"
 
+#include <owl/check.h>
+
 #include "alloc.h"
 #include "child.h"
 #include "option.h"
@@ -260,6 +262,42 @@ static void who_reclaims_is_not_its_thread(void)
     check(parked() == 0 && threads_seen == 1 && rows_seen == 1);
 }
 
+static pid_t forked = -1;
+
+/* In the middle of a cache that is cleared away: another one is, and the process forks. */
+static void reclaim_and_fork(const struct owl_corruption *corruption)
+{
+    (void)corruption;
+    check(parked() == 1);
+    owl_cache_reclaim();
+    check(parked() == 0 && forked < 0);
+    forked = fork();
+}
+
+/* A block is freed that a parked cache has. In the child, too, nobody but this thread comes to what
+ * it was about to clear away. */
+static void a_fork_in_the_middle_of_it(void)
+{
+    check(owl_cache_get() != NULL);
+    owl_on_corruption(reclaim_and_fork);
+    use_by_many(SIZE);
+    while (parked() > 2)
+        owl_cache_reclaim();
+    struct owl_cache *c = owl_cache_all();
+    while (owl_word_load_relaxed(&c->thread) != 0 || c->owner.slabs == 0 || c->next_idle != NULL)
+        c = c->next;
+    struct owl_block *b = *(owl_cache_top(c, owl_class_of(SIZE)) - 1);
+    memset(b, 0, SIZE);
+    owl_free(b);
+    owl_cache_flush(owl_cache_mine());
+    owl_cache_reclaim_all(false);
+    check(forked >= 0);
+    check(parked() == 0 && owl_stats_heap_is_valid());
+    if (forked == 0)
+        _exit(0);
+    check(child_wait(forked) == 0);
+}
+
 /* --- all at once ------------------------------------------------------------- */
 
 static owl_u32 stop;
@@ -324,6 +362,7 @@ int main(void)
         child_test(idle_ones_end),
         child_test(a_forks_child_has_them),
         child_test(who_reclaims_is_not_its_thread),
+        child_test(a_fork_in_the_middle_of_it),
         child_test(nobody_notices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -312,6 +312,18 @@ static void threads_are_known(void)
     check(child_wait(child) == 0);
 }
 
+static void signals_are_put_off(void)
+{
+    sigset_t before, mask, after;
+    check(sigprocmask(SIG_BLOCK, NULL, &before) == 0 && !sigismember(&before, SIGALRM));
+    owl_os.signals_hold(&mask);
+    check(sigprocmask(SIG_BLOCK, NULL, &after) == 0 && sigismember(&after, SIGALRM));
+    check(!sigismember(&after, SIGSEGV) && !sigismember(&after, SIGBUS));
+    check(!sigismember(&mask, SIGALRM));
+    owl_os.signals_restore(&mask);
+    check(sigprocmask(SIG_BLOCK, NULL, &after) == 0 && !sigismember(&after, SIGALRM));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +344,7 @@ int main(void)
         child_test(secret_is_a_number),
         child_test(messages_are_written_whole),
         child_test(threads_are_known),
+        child_test(signals_are_put_off),
     };
     return cmocka_run_group_tests_name("os", tests, NULL, NULL);
 }

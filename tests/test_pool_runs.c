@@ -207,7 +207,7 @@ static void backings_are_apart(void)
     set_up();
     struct owl_span *file = owl_pool_take(OWL_MEMFD, 10, 0, &zero);
     check(file != NULL && zero && file->range == 1 && file->granules == 10);
-    check(owl_ranges[0].backing == OWL_PRIVATE && owl_ranges[1].backing == OWL_MEMFD);
+    check(owl_backing_of(0) == OWL_PRIVATE && owl_backing_of(1) == OWL_MEMFD);
     struct owl_span *private = take(10);
     check(private->range == 0);
     owl_pool_give(file, 10);
@@ -415,7 +415,7 @@ static void make_private(void)
     owl_pool_fork_parent();
     check(owl_pool_is_valid() && owl_pool_count().dirty == 0);
     for (uint32_t i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
-        check(owl_ranges[i].backing == OWL_PRIVATE);
+        check(owl_backing_of(i) == OWL_PRIVATE);
     check(owl_pool_take(OWL_MEMFD, 1, 0, &zero) == NULL);
 }
 
