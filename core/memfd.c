@@ -201,8 +201,8 @@ bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset)
     return in_a_row(s, granules) == granules;
 }
 
-/* Also asked without the lock: what is not live will never be again. Who finds that finds, by the
- * acquire, that a fork was the cause. */
+/* Also asked without the lock: what is not live will not be again while the block is there. Who
+ * finds that finds, by the acquire, that a fork was the cause. */
 bool owl_memfd_is_live(const struct owl_span *s)
 {
     return owl_u32_load_acquire(&owl_ranges[s->range].live) != 0;

@@ -43,6 +43,28 @@ bool owl_runs_raise(unsigned range, size_t end)
     return raise_top(range, end) == GROWN;
 }
 
+/* A range that a fork has ended, and of which all is free, gets a file again: for there are only so
+ * many ranges, but there may be any number of forks. FULL: it is not such a range. */
+static enum growth renew(unsigned number, size_t granules)
+{
+    struct owl_range *r = &owl_ranges[number];
+    size_t top = r->top;
+    if (!owl_range_has_ended(number) || owl_word_load_relaxed(&r->committed) < granules ||
+        owl_runs_end(r, 0, top) < top)
+        return FULL;
+    bool remapped = owl_runs_carve_all(r, 0, 0, top);
+    r->top = 0;
+    enum owl_range_renewed renewed = owl_range_renew(number);
+    if (renewed == OWL_RANGE_RENEWED)
+        return GROWN;
+    bool clean = renewed == OWL_RANGE_CLEAN;
+    if (top > 0 && renewed != OWL_RANGE_GONE) {
+        r->top = top;
+        owl_runs_add(r->map, top, clean ? OWL_FREE_CLEAN : OWL_FREE_DIRTY, !clean && remapped);
+    }
+    return REFUSED;
+}
+
 /* A range is added only for want of addresses, not of memory. The first one, which is found
  * fastest, is always private. */
 bool owl_runs_grow(enum owl_backing backing, size_t granules, unsigned align_order)
@@ -55,8 +77,11 @@ bool owl_runs_grow(enum owl_backing backing, size_t granules, unsigned align_ord
     for (unsigned i = 0; i < count && growth == FULL; i++)
         if (owl_backing_of(i) == backing)
             growth = grow_range(i, granules, align_order);
+    /* A range begins at granule 0, a multiple of any alignment. */
+    for (unsigned i = 1; i < count && growth == FULL && backing == OWL_MEMFD; i++)
+        if ((growth = renew(i, granules)) == GROWN)
+            growth = grow_range(i, granules, align_order);
     if (growth == FULL) {
-        /* A range begins at granule 0, a multiple of any alignment. */
         int added = owl_range_add(backing, granules);
         growth = added >= 0 ? grow_range((unsigned)added, granules, align_order) : REFUSED;
     }

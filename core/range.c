@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "range.h"
 
+#include <string.h>
+
 #include "option.h"
 #include "os.h"
 
@@ -195,6 +197,46 @@ void owl_range_end(unsigned number)
     uintptr_t end = r->reservation + r->reserved;
     if (top < end && owl_os.unmap((void *)top, end - top) == 0)
         r->reserved = top - r->reservation;
+}
+
+/* What was accessible stays so, and no more than that is the range's. */
+static void begin_anew(struct owl_range *r, size_t granules)
+{
+    size_t bytes = owl_round_up(granules * sizeof(struct owl_span), owl_os.page);
+    if (owl_os.purge(r->map, bytes) != 0)
+        memset(r->map, 0, bytes);
+    owl_u32_store_relaxed(&r->backing, OWL_MEMFD);
+    owl_u32_store_release(&r->live, 1);
+    r->granules = granules;
+}
+
+bool owl_range_has_ended(unsigned number)
+{
+    const struct owl_range *r = &owl_ranges[number];
+    return owl_u32_load_relaxed(&r->backing) == OWL_PRIVATE && r->file.descriptor < 0;
+}
+
+enum owl_range_renewed owl_range_renew(unsigned number)
+{
+    struct owl_range *r = &owl_ranges[number];
+    size_t granules = owl_word_load_relaxed(&r->committed);
+    size_t bytes = granules << OWL_GRANULE_SHIFT;
+    size_t had = r->granules;
+    void *start = (void *)r->base;
+    if (owl_os.file_make(&r->file, bytes) != 0) {
+        r->file.descriptor = -1;
+        return OWL_RANGE_AS_IT_WAS;
+    }
+    r->granules = 0; /* for a child that is copied in the middle */
+    if (owl_os.file_reserve(&r->file, start, bytes) == 0 && owl_os.commit(start, bytes) == 0) {
+        begin_anew(r, granules);
+        return OWL_RANGE_RENEWED;
+    }
+    owl_os.file_close(&r->file);
+    if (owl_range_reset(start, bytes) != 0)
+        return OWL_RANGE_GONE;
+    r->granules = had;
+    return OWL_RANGE_CLEAN;
 }
 
 struct owl_span *owl_span_of_further(uintptr_t p)

@@ -189,6 +189,21 @@ void owl_range_purge_metadata(unsigned r, size_t from, size_t to);
 /* The range will not grow any more: addresses above those that were made accessible go back. */
 void owl_range_end(unsigned r);
 
+/* Whether that was done because a fork ended the use of the range's file. */
+bool owl_range_has_ended(unsigned r);
+
+/* What came of it. */
+enum owl_range_renewed {
+    OWL_RANGE_RENEWED,   /* its backing is OWL_MEMFD */
+    OWL_RANGE_AS_IT_WAS, /* no file was to be had */
+    OWL_RANGE_CLEAN,     /* as it was, but all reads as zero */
+    OWL_RANGE_GONE,      /* it has no granules any more */
+};
+
+/* Gives a range that has ended a new file, for what is accessible of it. Nothing of it is in use,
+ * or in a run; with the files' lock. */
+enum owl_range_renewed owl_range_renew(unsigned r);
+
 /* Makes granules below `end` of range r accessible. 0, or -1: refused. */
 int owl_range_commit(unsigned r, size_t end);
 

@@ -362,7 +362,7 @@ static inline void *member(void *argument)
     struct crew *c = argument;
     errno = SOME_ERRNO;
     for (size_t i = 0; i < SMALLS; i++)
-        c->blocks[i] = take(16 + i * i * 3 % 20000, i % 7 == 0 ? 64 : 16, i % 3 == 0);
+        c->blocks[i] = take(16 + i * i * 3 % 20000, i % 3 == 1 ? 64 : 16, i % 3 == 0);
     pthread_barrier_wait(&c->filled);
     pthread_barrier_wait(&c->looked);
     errno = SOME_ERRNO;

@@ -262,6 +262,38 @@ static void fork_without_descriptors(void)
     use_and_free_heap();
 }
 
+/* More forks than there are ranges: those that are free again get new files. */
+static void files_begin_anew(void)
+{
+    set_up();
+    char *kept = filled(3 * MIB, 1);
+    for (int i = 0; i < 3 * OWL_RANGES; i++) {
+        char *ring = owl_ring(MIB), *block = owl_calloc(1, 5 * MIB + (size_t)(i % 4) * MIB);
+        check(ring != NULL && block != NULL && owl_memfd_is_live(owl_span_of(block)));
+        check(holds(block, 5 * MIB, 0) && holds(ring, MIB, 0));
+        memset(block, 2, 5 * MIB);
+        memset(ring, 3, MIB);
+        char *copy = owl_dup(block);
+        check(copy != NULL);
+        pid_t pid = fork();
+        if (pid == 0) {
+            memset(block, 4, 5 * MIB);
+            memset(kept, 4, 3 * MIB);
+            _exit(holds(copy, 5 * MIB, 2) && holds(ring + MIB, MIB, 3) ? 0 : 1);
+        }
+        check(child_wait(pid) == 0);
+        check(holds(block, 5 * MIB, 2) && holds(copy, 5 * MIB, 2) && holds(kept, 3 * MIB, 1));
+        owl_free(block);
+        owl_free(copy);
+        owl_free(ring);
+        check(owl_stats_heap_is_valid());
+    }
+    check(owl_u32_load_relaxed(&owl_range_count) <= 5);
+    owl_free(kept);
+    owl_trim(0);
+    check(owl_pool_is_valid());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +306,7 @@ int main(void)
         child_test(shared_until_freed),
         child_test(frozen_blocks_leave_zeroes),
         child_test(fork_without_descriptors),
+        child_test(files_begin_anew),
     };
     return cmocka_run_group_tests_name("memfd_fork", tests, NULL, NULL);
 }
