@@ -7,7 +7,7 @@
  *   relaxed   the access is whole and nothing more
  *   acquire   what follows stays after it; pairs with a release of the same word
  *   release   what precedes stays before it
- * cas, swap and add are acquire and release both.
+ * cas, swap and add are acquire and release both. They are what is counted (count.h).
  *
  * once and hand are for words that others change or read at moments at which they have made this
  * thread pass a memory barrier (os.h): all that they need here is that the compiler makes the
@@ -25,6 +25,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "count.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define OWL_ATOMIC_C11 1
@@ -68,11 +70,13 @@ typedef _Atomic(uint32_t) owl_u32;
     }                                                                                             \
     static inline bool owl_##name##_cas(cell *w, plain from, plain to)                            \
     {                                                                                             \
+        owl_count(OWL_COUNT_CAS);                                                                 \
         return atomic_compare_exchange_strong_explicit(w, &from, to, memory_order_acq_rel,        \
                                                        memory_order_acquire);                     \
     }                                                                                             \
     static inline plain owl_##name##_swap(cell *w, plain to)                                      \
     {                                                                                             \
+        owl_count(OWL_COUNT_SWAPS);                                                               \
         return atomic_exchange_explicit(w, to, memory_order_acq_rel);                             \
     }
 
@@ -91,6 +95,7 @@ static inline void owl_word_hand(owl_word *w, uintptr_t v)
 
 static inline uint32_t owl_u32_add(owl_u32 *w, uint32_t n)
 {
+    owl_count(OWL_COUNT_ADDS);
     return atomic_fetch_add_explicit(w, n, memory_order_acq_rel);
 }
 
@@ -142,6 +147,7 @@ _Static_assert(sizeof(uintptr_t) == sizeof(uint64_t), "owlalloc wants 64-bit poi
     }                                                                                             \
     static inline bool owl_##name##_cas(cell *w, plain from, plain to)                            \
     {                                                                                             \
+        owl_count(OWL_COUNT_CAS);                                                                 \
         ck_pr_fence_release();                                                                    \
         bool done = ck_pr_cas_##bits(w, from, to);                                                \
         ck_pr_fence_acquire();                                                                    \
@@ -149,6 +155,7 @@ _Static_assert(sizeof(uintptr_t) == sizeof(uint64_t), "owlalloc wants 64-bit poi
     }                                                                                             \
     static inline plain owl_##name##_swap(cell *w, plain to)                                      \
     {                                                                                             \
+        owl_count(OWL_COUNT_SWAPS);                                                               \
         ck_pr_fence_release();                                                                    \
         plain v = ck_pr_fas_##bits(w, to);                                                        \
         ck_pr_fence_acquire();                                                                    \
@@ -171,6 +178,7 @@ static inline void owl_word_hand(owl_word *w, uintptr_t v)
 
 static inline uint32_t owl_u32_add(owl_u32 *w, uint32_t n)
 {
+    owl_count(OWL_COUNT_ADDS);
     ck_pr_fence_release();
     uint32_t before = ck_pr_faa_32(w, n);
     ck_pr_fence_acquire();

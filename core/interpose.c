@@ -17,11 +17,13 @@ EXPORT void cfree(void *p);
 
 EXPORT void *malloc(size_t size)
 {
+    owl_count(OWL_COUNT_CALLS);
     return owl_malloc_fast(size);
 }
 
 EXPORT void free(void *p)
 {
+    owl_count(OWL_COUNT_CALLS);
     owl_free_fast(p);
 }
 
@@ -43,11 +45,13 @@ EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
 
 EXPORT void *calloc(size_t count, size_t size)
 {
+    owl_count(OWL_COUNT_CALLS);
     return owl_calloc(count, size);
 }
 
 EXPORT void *realloc(void *p, size_t size)
 {
+    owl_count(OWL_COUNT_CALLS);
     return owl_realloc(p, size);
 }
 

@@ -53,6 +53,7 @@ _Noreturn static void *out_of_memory(void)
     EXPORT void *name parameters;                                                                 \
     void *name parameters                                                                         \
     {                                                                                             \
+        owl_count(OWL_COUNT_CALLS);                                                               \
         void *p = take;                                                                           \
         if (__builtin_expect(p != NULL, 1))                                                       \
             return p;                                                                             \
@@ -78,6 +79,7 @@ DEFINE_NEWS(_Znam)
     EXPORT void name parameters;                                                                  \
     void name parameters                                                                          \
     {                                                                                             \
+        owl_count(OWL_COUNT_CALLS);                                                               \
         owl_free_fast(p);                                                                         \
     }
 

@@ -33,6 +33,7 @@ void owl_lock_wait(struct owl_lock *l)
 {
     if (owl_lock_is_mine(l))
         is_mine();
+    owl_count(OWL_COUNT_WAITS + l->rank);
     for (int i = 0; i < OWL_LOCK_SPINS; i++) {
         owl_cpu_relax();
         if (owl_word_load_relaxed(&l->state) == OWL_LOCK_FREE &&
@@ -48,11 +49,8 @@ void owl_lock_wake(struct owl_lock *l)
     owl_os.wake(owl_lock_futex(l));
 }
 
-#ifdef OWL_DEBUG
-/* How many of each rank this thread holds. */
-static __thread unsigned held[OWL_RANKS] __attribute__((tls_model("initial-exec")));
-
-static const char *const names[OWL_RANKS] = {
+#if defined(OWL_DEBUG) || defined(OWL_COUNT)
+const char *const owl_lock_names[OWL_COUNT_RANKS] = {
     [OWL_RANK_NONE] = "a lock of no rank",
     [OWL_RANK_PAGEFILE] = "a page file",
     [OWL_RANK_WATCH] = "beginning and end of watches",
@@ -69,15 +67,20 @@ static const char *const names[OWL_RANKS] = {
     [OWL_RANK_QUARANTINE] = "the quarantine",
     [OWL_RANK_GUARD] = "guarded blocks",
 };
+#endif
+
+#ifdef OWL_DEBUG
+/* How many of each rank this thread holds. */
+static __thread unsigned held[OWL_RANKS] __attribute__((tls_model("initial-exec")));
 
 _Noreturn static void out_of_order(unsigned wanted, unsigned higher)
 {
     struct owl_line l = {.length = 0};
     owl_line_text(&l, "owlalloc: locks out of order: ");
-    owl_line_text(&l, names[wanted]);
+    owl_line_text(&l, owl_lock_names[wanted]);
     owl_line_text(&l, higher != OWL_RANK_NONE ? " after " : ", which is not held");
     if (higher != OWL_RANK_NONE)
-        owl_line_text(&l, names[higher]);
+        owl_line_text(&l, owl_lock_names[higher]);
     owl_line_write(&l);
     abort();
 }

@@ -52,6 +52,8 @@ enum owl_rank {
     OWL_RANKS
 };
 
+_Static_assert(OWL_RANKS <= OWL_COUNT_RANKS, "locks are counted by rank");
+
 struct owl_lock {
     owl_word state;
     uint32_t rank; /* enum owl_rank; the same for ever */
@@ -131,6 +133,7 @@ static inline bool owl_lock_is_mine(const struct owl_lock *l)
 /* The cas acquires what the last holder's swap in owl_unlock released. */
 static inline void owl_lock_take(struct owl_lock *l)
 {
+    owl_count(OWL_COUNT_LOCKS + l->rank);
     owl_lock_begin_work();
     if (!owl_word_cas(&l->state, OWL_LOCK_FREE, owl_lock_self()))
         owl_lock_wait(l);

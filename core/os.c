@@ -171,6 +171,7 @@ static int os_huge(void *start, size_t bytes, bool use)
 
 static void os_wait(owl_u32 *word, uint32_t value)
 {
+    owl_count(OWL_COUNT_SLEEPS);
     int saved = errno;
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
     errno = saved;
@@ -186,6 +187,7 @@ static void os_wake(owl_u32 *word)
 /* A process has to register first. */
 static int os_barrier(void)
 {
+    owl_count(OWL_COUNT_BARRIERS);
     if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0)
         return 0;
     if (errno != EPERM ||
