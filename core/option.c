@@ -132,8 +132,21 @@ static const char *look_up(char *const *environment, const char *variable)
     return NULL;
 }
 
+/* Most programs have none, and start sooner if the options' names need not be read in. */
+static bool has_any(char *const *environment)
+{
+    for (; *environment != NULL; environment++) {
+        const char *e = *environment;
+        if (e[0] == 'O' && e[1] == 'W' && e[2] == 'L' && e[3] == '_')
+            return true;
+    }
+    return false;
+}
+
 void owl_option_read(char *const *environment)
 {
+    if (!has_any(environment))
+        return;
     for (unsigned i = 0; i < OWL_OPTION_COUNT; i++) {
         const struct option *o = &options[i];
         const char *text = look_up(environment, o->variable);

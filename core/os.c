@@ -391,6 +391,6 @@ void owl_os_note_process(void)
 
 void owl_os_init(void)
 {
-    owl_os.page = (size_t)sysconf(_SC_PAGESIZE);
+    owl_os.page = getauxval(AT_PAGESZ); /* sysconf would read some more of libc in */
     owl_os_note_process();
 }
