@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "alloc.h"
+#include "alloc_inside.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -13,6 +13,7 @@
 #include "mapping.h"
 #include "os.h"
 #include "scavenger.h"
+#include "tools.h"
 
 static void *out_of_memory(void)
 {
@@ -101,7 +102,7 @@ static void *take_class(unsigned class)
 }
 
 /* A success keeps errno, whatever the system calls on the way did to it. */
-static void *alloc_class(unsigned class)
+void *owl_alloc_class(unsigned class)
 {
     int saved = errno;
     void *p = take_class(class);
@@ -115,20 +116,20 @@ static void *alloc_class(unsigned class)
     return p;
 }
 
-/* As alloc_class, for a request that may be among those that are guarded. */
+/* As owl_alloc_class, for a request that may be among those that are guarded. */
 static void *alloc_small(unsigned class, size_t size, size_t alignment)
 {
     void *p = NULL;
     if (owl_guard.rate != 0 && owl_guard_is_due(owl_guard.exact ? 1 : owl_classes[class].fill))
         p = owl_guard_alloc(size, alignment);
     if (p == NULL)
-        return alloc_class(class);
+        return owl_alloc_class(class);
     if (owl_careful.junk)
         memset(p, OWL_JUNK_OUT, size);
     return p;
 }
 
-static void *alloc_large(size_t size, size_t alignment, bool zero)
+void *owl_alloc_large(size_t size, size_t alignment, bool zero)
 {
     if (size > PTRDIFF_MAX || alignment > PTRDIFF_MAX)
         return out_of_memory();
@@ -156,10 +157,12 @@ static inline void *alloc_medium(size_t size)
 
 void *owl_malloc_slow(size_t size)
 {
+    if (owl_tools.on)
+        return owl_malloc_watched(size, OWL_QUANTUM, false);
     if (size <= OWL_SMALL_MAX)
         return alloc_small(owl_class_of(size), size, OWL_QUANTUM);
     void *p = alloc_medium(size);
-    return p != NULL ? p : alloc_large(size, OWL_QUANTUM, false);
+    return p != NULL ? p : owl_alloc_large(size, OWL_QUANTUM, false);
 }
 
 /* Whether a caller may free p; if not, that has been reported. */
@@ -206,6 +209,8 @@ static enum is look_up(const void *p, struct owl_span **s)
 
 static size_t usable_of(enum is what, const struct owl_span *s, const void *p)
 {
+    if (owl_tools.on && (what == SPAN || what == MAPPING))
+        return owl_watched_bytes(s, p);
     switch (what) {
     case SPAN:
         return s->bytes;
@@ -220,10 +225,19 @@ static size_t usable_of(enum is what, const struct owl_span *s, const void *p)
 
 static void free_checked(struct owl_span *s, void *p)
 {
+    if (owl_tools.on)
+        owl_watched_end(s, p);
     if (__builtin_expect(owl_careful.on, 0))
         release_carefully(p);
     else
         release(s, p);
+}
+
+static void free_mapping(void *p)
+{
+    if (owl_tools.on)
+        owl_watched_end(NULL, p);
+    owl_mapping_end(p);
 }
 
 static void free_large(void *p)
@@ -233,7 +247,7 @@ static void free_large(void *p)
     if (s == NULL && owl_guard_contains(p))
         owl_guard_free(p);
     else if (look_up(p, &s) == MAPPING)
-        owl_mapping_end(p);
+        free_mapping(p);
     else if (s != NULL)
         free_checked(s, p);
     errno = saved;
@@ -241,6 +255,7 @@ static void free_large(void *p)
 
 void owl_free_slow(void *p)
 {
+    OWL_TOOLS_INSIDE;
     struct owl_span *s = owl_span_of(p);
     if (s != NULL && s->kind == OWL_KIND_SLAB) {
         if (check_small(s, p))
@@ -276,12 +291,13 @@ void owl_free(void *p)
 /* A pointer that is no block is free's business. */
 void owl_free_sized(void *p, size_t size)
 {
-    const struct owl_span *s = owl_span_of(p);
+    OWL_TOOLS_INSIDE;
+    struct owl_span *s = owl_span_of(p);
     size_t usable = 0;
     if (s != NULL && (s->kind == OWL_KIND_SLAB || s->kind == OWL_KIND_LARGE))
-        usable = s->bytes;
+        usable = usable_of(SPAN, s, p);
     else if (s == NULL && p != NULL)
-        usable = owl_guard_contains(p) ? owl_guard_peek(p) : owl_mapping_bytes(p);
+        usable = owl_guard_contains(p) ? owl_guard_peek(p) : usable_of(MAPPING, s, p);
     if (usable == 0 || size <= usable)
         owl_free_fast(p);
     else if (owl_guard_contains(p))
@@ -303,7 +319,8 @@ void *owl_calloc(size_t count, size_t size)
         return out_of_memory();
     void *p = bytes <= OWL_SMALL_MAX ? owl_malloc_fast(bytes) : alloc_medium(bytes);
     if (p == NULL && bytes > OWL_SMALL_MAX)
-        return alloc_large(bytes, OWL_QUANTUM, true);
+        return owl_tools.on ? owl_malloc_watched(bytes, OWL_QUANTUM, true)
+                            : owl_alloc_large(bytes, OWL_QUANTUM, true);
     if (p != NULL)
         memset(p, 0, bytes);
     return p;
@@ -311,6 +328,7 @@ void *owl_calloc(size_t count, size_t size)
 
 size_t owl_malloc_usable_size(const void *p)
 {
+    OWL_TOOLS_INSIDE;
     if (p == NULL)
         return 0;
     struct owl_span *s;
@@ -322,6 +340,8 @@ size_t owl_good_size(size_t size)
 {
     if (size > PTRDIFF_MAX)
         return 0;
+    if (owl_tools.on)
+        return size > 0 ? size : 1;
     owl_cache_get(); /* the page size must be known */
     return size <= OWL_SMALL_MAX ? owl_classes[owl_class_of(size)].size : owl_large_good_size(size);
 }
@@ -351,15 +371,18 @@ static void *make_do(void *p, struct owl_span *s, size_t usable, size_t size)
 {
     if (s != NULL && s->kind == OWL_KIND_LARGE && owl_large_is_ring(s))
         return NULL;
+    if (owl_tools.on)
+        return size <= usable ? p : NULL;
     void *q = resize_in_place(p, s, size > OWL_SMALL_MAX ? size : OWL_SMALL_MAX + 1);
     return q == NULL && size <= usable ? p : q;
 }
 
+/* Where a tool watches, each block moves, so that it sees who goes on with the old one. */
 static void *resize(void *p, struct owl_span *s, size_t usable, size_t size)
 {
-    if (owl_careful.on && s != NULL && size > OWL_SMALL_MAX)
+    if (owl_careful.on && !owl_tools.on && s != NULL && size > OWL_SMALL_MAX)
         owl_careful_cut(s, size);
-    void *moved = resize_in_place(p, s, size);
+    void *moved = owl_tools.on ? NULL : resize_in_place(p, s, size);
     if (moved != NULL)
         return moved;
     moved = owl_malloc_fast(size);
@@ -380,6 +403,7 @@ void *owl_realloc(void *p, size_t size)
     }
     if (size > PTRDIFF_MAX)
         return out_of_memory();
+    OWL_TOOLS_INSIDE;
     struct owl_span *s;
     enum is what = look_up(p, &s);
     if (what == WRONG) {
@@ -402,7 +426,7 @@ void *owl_reallocarray(void *p, size_t count, size_t size)
 
 /* The smallest class whose blocks all start at multiples of the alignment: slabs start at granules,
  * so its size must be a multiple. OWL_CLASSES: none. */
-static unsigned aligned_class(size_t alignment, size_t size)
+unsigned owl_aligned_class(size_t alignment, size_t size)
 {
     if (alignment > OWL_SMALL_MAX || size > OWL_SMALL_MAX)
         return OWL_CLASSES;
@@ -414,11 +438,13 @@ static unsigned aligned_class(size_t alignment, size_t size)
 
 static void *alloc_aligned(size_t alignment, size_t size)
 {
+    if (owl_tools.on)
+        return owl_malloc_watched(size, alignment, false);
     if (alignment <= OWL_QUANTUM)
         return owl_malloc_fast(size);
-    unsigned class = aligned_class(alignment, size);
+    unsigned class = owl_aligned_class(alignment, size);
     if (class == OWL_CLASSES)
-        return alloc_large(size, alignment, false);
+        return owl_alloc_large(size, alignment, false);
     return alloc_small(class, size, alignment);
 }
 

@@ -10,6 +10,7 @@
 #ifndef OWL_CORE_ALLOC_H
 #define OWL_CORE_ALLOC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "block.h"
@@ -21,6 +22,10 @@
 
 void *owl_malloc_slow(size_t size);
 void owl_free_slow(void *p);
+
+/* Where a tool watches (tools.h), what all ways to allocate come to. With `zero` all that is asked
+ * for is zero. */
+void *owl_malloc_watched(size_t size, size_t alignment, bool zero);
 
 /* Frees a block of another owner's slab, or what else may be there. */
 void owl_free_other(void *p, struct owl_span *s, struct owl_cache *c);

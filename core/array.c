@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "os.h"
+#include "tools.h"
 #include "tune.h"
 
 static struct owl_array_body *body_of(const struct owl_array *a)
@@ -38,9 +39,16 @@ static size_t add_to_refs(struct owl_array_body *b, size_t difference)
     return old + difference;
 }
 
-/* Lets the fast paths use all that is open: as many whole elements as there is room for. */
+/* Lets the fast paths use all that is open: as many whole elements as there is room for. Where a
+ * tool watches, none: it has to hear of each. */
 static void open_window(struct owl_array_body *b)
 {
+    if (owl_tools.on) {
+        b->face.floor = b->face.first;
+        b->face.limit = b->face.end;
+        b->face.shared = 0;
+        return;
+    }
     size_t unit = b->face.element_bytes;
     size_t front = (size_t)(owl_array_first(b) - b->open_lo);
     size_t back = (size_t)(b->open_hi - owl_array_end(b));
@@ -302,9 +310,10 @@ static struct owl_array *keep_part(struct owl_array_body *b, size_t from, size_t
 {
     struct owl_array_body *n = take(b, from, to, 0, 0, false);
     if (n == b) {
-        char *first = owl_array_first(b);
+        char *first = owl_array_first(b), *end = owl_array_end(b);
         b->face.end = first + to;
         b->face.first = first + from;
+        owl_array_close_left(b, first, end);
         owl_array_give_back_front(b);
         open_window(b);
     }
@@ -330,7 +339,7 @@ struct owl_array *owl_array_erase(struct owl_array *a, size_t at, size_t count)
     b = take(b, 0, length, 0, 0, false);
     if (b == NULL)
         return NULL;
-    char *first = owl_array_first(b);
+    char *first = owl_array_first(b), *end = owl_array_end(b);
     if (offset < length - offset - bytes) {
         memmove(first + bytes, first, offset);
         b->face.first = first + bytes;
@@ -339,6 +348,7 @@ struct owl_array *owl_array_erase(struct owl_array *a, size_t at, size_t count)
         memmove(first + offset, first + offset + bytes, length - offset - bytes);
         b->face.end = first + length - bytes;
     }
+    owl_array_close_left(b, first, end);
     open_window(b);
     return &b->face;
 }

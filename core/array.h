@@ -89,6 +89,16 @@ static inline struct owl_array_open owl_array_opened(const struct owl_array_body
     return (struct owl_array_open){b->base, b->open_lo, b->open_hi};
 }
 
+/* Where a tool watches, nobody may touch what is accessible but holds no element: all room is
+ * closed, but for what was asked for just now, until the elements are there; and all of it is open
+ * while elements move, or storage changes. */
+void owl_array_close_room(const struct owl_array_body *b);
+void owl_array_open_room(const struct owl_array_body *b);
+void owl_array_open_part(const struct owl_array_body *b, size_t front, size_t back);
+
+/* What elements have left, since they reached from `first` to `end`, is room now. */
+void owl_array_close_left(const struct owl_array_body *b, char *first, char *end);
+
 /* Makes `bytes` from `to` on zero, which lie in room that was made since `before`; what is known
  * to be zero is not touched. */
 void owl_array_zero(const struct owl_array_body *b, const struct owl_array_open *before, char *to,

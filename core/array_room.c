@@ -13,6 +13,7 @@
 #include "os.h"
 #include "pool.h"
 #include "remap.h"
+#include "tools.h"
 #include "tune.h"
 
 static char *round_down(char *p, size_t unit)
@@ -202,7 +203,7 @@ static bool move_out(struct owl_array_body *b, size_t front, size_t back)
     enter_space(&n, &s, length);
     char *to = n.open_lo, *to_end = round_up(s.first + length, owl_os.page);
     if (!open_to_move(&n, to_end, b->own_space)) {
-        owl_os.unmap(s.base, s.bytes);
+        owl_array_space_end(s.base, s.bytes);
         return false;
     }
     char *from = round_down(owl_array_first(b), owl_os.page);
@@ -293,6 +294,7 @@ static bool fresh_block(struct owl_array_body *b, size_t front, size_t length, s
     if (block == NULL)
         return false;
     enter_block(b, block, before, length);
+    owl_array_close_room(b);
     return true;
 }
 
@@ -340,6 +342,7 @@ bool owl_array_place(struct owl_array_body *b, size_t front, size_t length, size
     enter_space(b, &s, 0);
     if (open_space(b, 0, length, false)) {
         set_elements(b, s.first, length);
+        owl_array_close_room(b);
         return true;
     }
     owl_array_drop(b);
@@ -349,7 +352,7 @@ bool owl_array_place(struct owl_array_body *b, size_t front, size_t length, size
 /* The copy has the same room as the block has, used or not. */
 static bool share(struct owl_array_body *n, const struct owl_array_body *b, size_t from, size_t to)
 {
-    if (b->own_space || to - from < OWL_ARRAY_DUP_MIN || to - from < b->bytes / 2)
+    if (b->own_space || owl_tools.on || to - from < OWL_ARRAY_DUP_MIN || to - from < b->bytes / 2)
         return false;
     char *block = owl_dup(b->base);
     if (block == NULL)
@@ -391,12 +394,21 @@ void owl_array_zero(const struct owl_array_body *b, const struct owl_array_open 
     }
     if (lo < hi)
         memset(lo, 0, (size_t)(hi - lo));
+    owl_tools_filled(to, bytes);
 }
 
 bool owl_array_room(struct owl_array_body *b, size_t front, size_t back, bool grows)
 {
-    bool made = b->own_space ? room_in_space(b, front, back, grows)
-                             : room_in_block(b, front, back, grows);
+    bool made = b->base != NULL && front <= (size_t)(owl_array_first(b) - b->open_lo) &&
+                back <= (size_t)(b->open_hi - owl_array_end(b));
+    if (!made) {
+        owl_array_open_room(b);
+        made = b->own_space ? room_in_space(b, front, back, grows)
+                            : room_in_block(b, front, back, grows);
+        owl_array_close_room(b);
+    }
+    if (made)
+        owl_array_open_part(b, front, back);
     owl_assert(owl_array_is_valid(b));
     return made;
 }
@@ -408,7 +420,10 @@ bool owl_array_stretch(struct owl_array_body *b, size_t front, size_t back)
     if (b->own_space && front <= (size_t)(owl_array_first(b) - b->base) &&
         back <= (size_t)(b->base + b->bytes - owl_array_end(b)))
         return true;
-    if (!move_out(b, front, back))
+    owl_array_open_room(b);
+    bool moved = move_out(b, front, back);
+    owl_array_close_room(b);
+    if (!moved)
         return false;
     b->wish = larger(b->wish, larger(front, back));
     return true;
@@ -446,6 +461,7 @@ static void give_back_pages(struct owl_array_body *b)
 void owl_array_give_back(struct owl_array_body *b)
 {
     size_t length = owl_array_bytes(b);
+    owl_array_open_room(b);
     if (b->own_space) {
         give_back_pages(b);
     } else if (length == 0) {
@@ -462,14 +478,16 @@ void owl_array_give_back(struct owl_array_body *b)
         if (block != NULL)
             enter_block(b, block, before, length);
     }
+    owl_array_close_room(b);
     owl_assert(owl_array_is_valid(b));
 }
 
 void owl_array_drop(struct owl_array_body *b)
 {
+    owl_array_open_room(b);
     if (!b->own_space)
         owl_free(b->base);
-    else if (owl_os.unmap(b->base, b->bytes) != 0)
+    else if (owl_array_space_end(b->base, b->bytes) != 0)
         owl_os.purge(b->commit_lo, (size_t)(b->commit_hi - b->commit_lo));
     if (b->own_space)
         owl_pool_discharge((size_t)(b->open_hi - b->open_lo));

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "os.h"
+#include "tools.h"
 #include "tune.h"
 
 /* The elements are placed by whole units, so that pages can be moved as they are. */
@@ -73,7 +74,14 @@ bool owl_array_space_make(struct owl_array_space *s, size_t front, size_t length
         if (s->base == NULL)
             continue;
         s->bytes = bytes;
+        owl_tools_begin_root(s->base, bytes);
         return owl_array_space_fit(s, front, length, back, old);
     } while (next_rung(&bytes, least));
     return false;
+}
+
+int owl_array_space_end(char *base, size_t bytes)
+{
+    owl_tools_end_root(base, bytes);
+    return owl_os.unmap(base, bytes);
 }

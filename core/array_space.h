@@ -20,6 +20,9 @@ struct owl_array_space {
 bool owl_array_space_make(struct owl_array_space *s, size_t front, size_t length, size_t back,
                           size_t wish, const char *old);
 
+/* Gives it back. 0, or -1: the system refuses. */
+int owl_array_space_end(char *base, size_t bytes);
+
 /* Sets s->first for that room in a space that is there. What is left over is dealt out: to the
  * side that asks, if only one does, three quarters. False: it has no room for that. */
 bool owl_array_space_fit(struct owl_array_space *s, size_t front, size_t length, size_t back,

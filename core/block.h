@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "range.h"
+#include "tools.h"
 
 struct owl_block {
     uintptr_t mark;
@@ -37,7 +38,7 @@ static inline void owl_block_mark(struct owl_block *b)
     b->mark = owl_block_mark_of(b);
 }
 
-static inline bool owl_block_is_marked(const struct owl_block *b)
+OWL_TOOLS_BLIND static inline bool owl_block_is_marked(const struct owl_block *b)
 {
     return b->mark == owl_block_mark_of(b);
 }

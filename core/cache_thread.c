@@ -14,6 +14,7 @@
 #include "option.h"
 #include "os.h"
 #include "pool.h"
+#include "tools.h"
 
 /* With hardened calls owl_cache_self stays at &owl_cache_none, so that each call finds no block and
  * no room and comes to a slow door; this has the thread's cache in its place, for claims too. */
@@ -107,6 +108,7 @@ static struct owl_cache *take_deserted(struct owl_cache **place)
  * fork in a handler which came earlier, in the middle of a slow path, is told of in lock.h. */
 static void fork_prepare(void)
 {
+    OWL_TOOLS_INSIDE;
     owl_lock_begin_fork();
     owl_lock_before_fork(&caches.lock);
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
@@ -120,6 +122,7 @@ static void fork_prepare(void)
 
 static void fork_parent(void)
 {
+    OWL_TOOLS_INSIDE;
     owl_lock_after_fork(&owl_orphans.lock);
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next) {
         owl_lock_after_fork(&c->inbox.lock);
@@ -171,6 +174,7 @@ static void end_claim_of_another(struct owl_cache *c)
 /* The other threads are not here, nor is what their owl_cache_self were. */
 static void fork_child(void)
 {
+    OWL_TOOLS_INSIDE;
     owl_lock_in_child(&owl_orphans.lock);
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next) {
         owl_lock_in_child(&c->owner.lock);
@@ -223,6 +227,7 @@ static void *carve(size_t bytes)
     }
     void *p = caches.fresh;
     caches.fresh += bytes;
+    owl_tools_hide(p, bytes);
     return p;
 }
 
@@ -383,6 +388,7 @@ static void disown(struct owl_cache *c, const struct owl_cache *next)
  * there are now. What calls even later is served without a cache. */
 static void thread_ends(void *cache)
 {
+    OWL_TOOLS_INSIDE;
     struct owl_cache *c = cache;
     if (!c->ending && pthread_setspecific(caches.key, c) == 0) {
         c->ending = true;
@@ -424,6 +430,7 @@ static inline struct owl_cache *mine(void)
 
 struct owl_cache *owl_cache_get(void)
 {
+    OWL_TOOLS_INSIDE;
     struct owl_cache *c = mine();
     while (c == &owl_cache_none && own != NULL) { /* it is claimed */
         owl_lock(&own->claim);
@@ -459,13 +466,30 @@ static unsigned long thread_of(const void *owner)
     return owl_cache_thread(owner);
 }
 
+/* What memcheck is not to see: what the allocator has until now. The hidden thread is none that it
+ * would know. */
+static void hide(void)
+{
+    if (!owl_tools.memcheck)
+        return;
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
+    owl_range_hide();
+    if (caches.end != NULL)
+        owl_tools_hide(caches.end - OWL_GRANULE, OWL_GRANULE);
+}
+
 void owl_cache_harden(void)
 {
     bool secure = owl_option(OWL_OPTION_SECURE) != 0;
     uint32_t rate = (uint32_t)owl_option(OWL_OPTION_GUARD);
     owl_fault_begin(thread_of);
+    owl_tools_begin();
+    OWL_TOOLS_INSIDE;
+    hide();
     owl_careful_begin();
-    hardened = owl_careful.on || rate != 0;
+    if (owl_tools.on)
+        rate = 0;
+    hardened = owl_careful.on || owl_tools.on || rate != 0;
     if (own != NULL && hardened) {
         owl_word_store_relaxed(&owl_cache_self, (uintptr_t)&owl_cache_none);
         own->stock_most = 0;
@@ -473,7 +497,7 @@ void owl_cache_harden(void)
     }
     if (secure)
         owl_check_close();
-    if (secure && rate == 0)
+    if (secure && rate == 0 && !owl_tools.on)
         rate = OWL_GUARD_SECURE;
     if (rate != 0)
         owl_guard_begin(rate, hardened);

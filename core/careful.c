@@ -9,6 +9,7 @@
 #include "large_span.h"
 #include "lock.h"
 #include "os.h"
+#include "tools.h"
 
 struct owl_careful owl_careful;
 
@@ -28,9 +29,13 @@ void owl_careful_begin(void)
         .quarantine = (size_t)owl_option(OWL_OPTION_QUARANTINE),
     };
     size_t bytes = owl_round_up(OWL_QUARANTINE_BLOCKS * sizeof *held.ring, owl_os.page);
+    if (c.quarantine == 0 && owl_tools.on)
+        c.quarantine = OWL_QUARANTINE_WATCHED;
     if (c.quarantine > 0 && held.ring == NULL)
         held.ring = owl_os.map(bytes);
-    if (held.ring == NULL)
+    if (held.ring != NULL)
+        owl_tools_hide(held.ring, bytes);
+    else
         c.quarantine = 0;
     c.on = c.junk || c.zero || c.quarantine > 0;
     owl_careful = c;
@@ -105,6 +110,7 @@ static void mark_held(void *p, struct owl_span *s)
         owl_block_mark(p);
     else
         s->held = 1;
+    owl_tools_hold(p, s->bytes);
 }
 
 /* It leaves: a last look. What processes share was not filled. */
@@ -112,6 +118,7 @@ static void mark_released(void *p)
 {
     struct owl_span *s = owl_span_of(p);
     bool small = s->kind == OWL_KIND_SLAB;
+    owl_tools_release(p, s->bytes);
     if (small && !owl_block_is_marked(p))
         owl_fault(OWL_FAULT_WRITTEN, p, 0);
     if (owl_careful.junk && (small || !s->shared))

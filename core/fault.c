@@ -2,6 +2,7 @@
 #include "fault.h"
 
 #include "range.h"
+#include "tools.h"
 
 static unsigned long (*thread_of)(const void *owner);
 
@@ -39,5 +40,10 @@ void owl_fault(enum owl_fault fault, const void *p, size_t bytes)
     }
     if (bytes != 0)
         c.bytes = bytes;
+    unsigned inside = owl_tools_pause();
+    if (fault == OWL_FAULT_DOUBLE || fault == OWL_FAULT_INTERIOR || fault == OWL_FAULT_FOREIGN ||
+        fault == OWL_FAULT_INVALID)
+        owl_tools_fault(p);
     owl_report(fault, &c);
+    owl_tools_resume(inside);
 }

@@ -4,8 +4,15 @@
  * libc's allocator, by being preloaded or linked. (glibc manual, "Replacing malloc".)
  */
 #include "alloc.h"
+#include "os.h"
+#include "tools.h"
 
 #define EXPORT __attribute__((visibility("default")))
+
+/* Valgrind puts functions of its own in place of those of this family that it knows, wherever they
+ * are, and blocks of its functions are none of ours. So under it the others call these, which for
+ * that have to remain functions. */
+#define REPLACED __attribute__((visibility("default"), noinline))
 
 /* Defined here and nowhere else; free_sized and free_aligned_sized are of C23, which the headers
  * at hand may not know. */
@@ -21,7 +28,7 @@ EXPORT void *malloc(size_t size)
     return owl_malloc_fast(size);
 }
 
-EXPORT void free(void *p)
+REPLACED void free(void *p)
 {
     owl_count(OWL_COUNT_CALLS);
     owl_free_fast(p);
@@ -35,12 +42,18 @@ EXPORT void cfree(void *p)
 
 EXPORT void free_sized(void *p, size_t size)
 {
-    owl_free_sized(p, size);
+    if (owl_tools.valgrind)
+        free(p);
+    else
+        owl_free_sized(p, size);
 }
 
 EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
 {
-    owl_free_aligned_sized(p, alignment, size);
+    if (owl_tools.valgrind)
+        free(p);
+    else
+        owl_free_aligned_sized(p, alignment, size);
 }
 
 EXPORT void *calloc(size_t count, size_t size)
@@ -49,7 +62,7 @@ EXPORT void *calloc(size_t count, size_t size)
     return owl_calloc(count, size);
 }
 
-EXPORT void *realloc(void *p, size_t size)
+REPLACED void *realloc(void *p, size_t size)
 {
     owl_count(OWL_COUNT_CALLS);
     return owl_realloc(p, size);
@@ -57,7 +70,10 @@ EXPORT void *realloc(void *p, size_t size)
 
 EXPORT void *reallocarray(void *p, size_t count, size_t size)
 {
-    return owl_reallocarray(p, count, size);
+    size_t bytes;
+    if (!owl_tools.valgrind || __builtin_mul_overflow(count, size, &bytes))
+        return owl_reallocarray(p, count, size);
+    return realloc(p, bytes);
 }
 
 EXPORT void *aligned_alloc(size_t alignment, size_t size)
@@ -70,7 +86,7 @@ EXPORT int posix_memalign(void **block, size_t alignment, size_t size)
     return owl_posix_memalign(block, alignment, size);
 }
 
-EXPORT void *memalign(size_t alignment, size_t size)
+REPLACED void *memalign(size_t alignment, size_t size)
 {
     return owl_memalign(alignment, size);
 }
@@ -82,7 +98,9 @@ EXPORT void *valloc(size_t size)
 
 EXPORT void *pvalloc(size_t size)
 {
-    return owl_pvalloc(size);
+    if (!owl_tools.valgrind || size > PTRDIFF_MAX)
+        return owl_pvalloc(size);
+    return memalign(owl_os.page, owl_round_up(size, owl_os.page));
 }
 
 EXPORT size_t malloc_usable_size(void *p)

@@ -5,6 +5,7 @@
 #include "os.h"
 #include "pool.h"
 #include "remap.h"
+#include "tools.h"
 
 /*
  * An open hash table with linear probing, at most half full. An entry is removed by moving back
@@ -60,6 +61,7 @@ static bool grow_table(void)
     struct entry *places = owl_os.map(bytes);
     if (places == NULL)
         return false;
+    owl_tools_hide(places, bytes);
     table.places = places;
     table.capacity = bytes / sizeof *places;
     for (size_t i = 0; i < old_capacity; i++)

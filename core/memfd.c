@@ -8,6 +8,7 @@
 #include "option.h"
 #include "pool.h"
 #include "remap.h"
+#include "tools.h"
 
 static struct {
     struct owl_lock lock;
@@ -317,6 +318,7 @@ static void freeze(void)
  * wrote: so it is free by then, or its holder looks at `late` after that. */
 void owl_memfd_fork_prepare(void)
 {
+    OWL_TOOLS_INSIDE;
     owl_lock_before_fork(&memfd.lock);
     owl_pool_fork_prepare();
     if (!owl_lock_is_taken(&memfd.lock)) {
@@ -330,12 +332,14 @@ void owl_memfd_fork_prepare(void)
 
 void owl_memfd_fork_parent(void)
 {
+    OWL_TOOLS_INSIDE;
     owl_pool_fork_parent();
     owl_lock_after_fork(&memfd.lock);
 }
 
 void owl_memfd_fork_child(void)
 {
+    OWL_TOOLS_INSIDE;
     owl_lock_in_child(&memfd.lock);
     if (!owl_lock_is_mine(&memfd.lock))
         freeze(); /* while it is known whether the pool was taken or kept */

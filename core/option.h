@@ -30,7 +30,8 @@
     OPTION(ZERO_ON_FREE, "zero_on_free", 0,                  0,     1,                     true)   \
     OPTION(QUARANTINE,  "quarantine",  0,                    0,     PTRDIFF_MAX,           true)   \
     OPTION(GUARD,       "guard",       0,                    0,     OWL_GUARD_RATE_MAX,    true)   \
-    OPTION(SECURE,      "secure",      0,                    0,     1,                     true)
+    OPTION(SECURE,      "secure",      0,                    0,     1,                     true)   \
+    OPTION(TOOLS,       "tools",       1,                    0,     1,                     true)
 
 /* Values of the option `backing`; in the environment these words stand for them. */
 enum { OWL_BACKING_AUTO, OWL_BACKING_PRIVATE, OWL_BACKING_MEMFD };

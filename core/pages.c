@@ -13,6 +13,7 @@
 #include "os.h"
 #include "pool.h"
 #include "pressure_read.h"
+#include "tools.h"
 
 #define FLAGS                                                                                     \
     (OWL_PAGES_ZERO | OWL_PAGES_COMMIT | OWL_PAGES_NO_COMMIT | OWL_PAGES_TOP_DOWN | OWL_PAGES_SCRUB)
@@ -42,6 +43,7 @@ bool owl_pages_place(const void *block, size_t first, size_t pages, char **start
 /* Mappings are, and slabs. */
 bool owl_pages_are_private(const void *block)
 {
+    OWL_TOOLS_INSIDE;
     const struct owl_span *s = owl_span_of(block);
     return s == NULL || s->kind == OWL_KIND_SLAB ||
            (owl_backing_of(s->range) == OWL_PRIVATE && !owl_is_view(s));
@@ -51,6 +53,7 @@ void owl_pages_clear(char *start, size_t bytes, bool private)
 {
     if (bytes > 0 && (!private || owl_os.purge(start, bytes) != 0))
         memset(start, 0, bytes);
+    owl_tools_filled(start, bytes);
 }
 
 /* Nobody reads what is written, for all that the compiler knows; so it is told that somebody may.
@@ -93,8 +96,12 @@ void *owl_pages_take(size_t pages, unsigned flags, bool *dirty)
     int saved = errno;
     size_t bytes = pages * owl_os.page;
     *dirty = true;
-    void *p = bytes <= OWL_SMALL_MAX ? owl_malloc_fast(bytes) : take_large(bytes, flags, dirty);
-    if (p == NULL && bytes > OWL_SMALL_MAX) {
+    void *p;
+    if (owl_tools.on)
+        p = owl_malloc_watched(bytes, owl_os.page, false);
+    else
+        p = bytes <= OWL_SMALL_MAX ? owl_malloc_fast(bytes) : take_large(bytes, flags, dirty);
+    if (p == NULL && bytes > OWL_SMALL_MAX && !owl_tools.on) {
         owl_trim(0);
         p = take_large(bytes, flags, dirty);
     }
@@ -118,7 +125,7 @@ void *owl_pages_alloc(size_t pages, unsigned flags)
     if (pages == 0 || !owl_pages_flags_are_good(flags))
         return gives_none(EINVAL);
     owl_cache_get(); /* the page size must be known */
-    if (flags == OWL_PAGES_RECYCLED && pages <= OWL_SMALL_MAX / owl_os.page)
+    if (flags == OWL_PAGES_RECYCLED && pages <= OWL_SMALL_MAX / owl_os.page && !owl_tools.on)
         return owl_malloc_fast(pages * owl_os.page);
     int saved = errno;
     bool dirty;
@@ -164,7 +171,7 @@ static void *resized(char *block, size_t old, size_t pages, unsigned flags)
     size_t bytes = pages * owl_os.page;
     if (old == bytes)
         return block;
-    if (old <= OWL_SMALL_MAX || bytes <= OWL_SMALL_MAX ||
+    if (owl_tools.on || old <= OWL_SMALL_MAX || bytes <= OWL_SMALL_MAX ||
         ((flags & OWL_PAGES_SCRUB) && bytes > old))
         return copied(block, old, pages, flags);
     if (flags & OWL_PAGES_SCRUB)
@@ -240,6 +247,7 @@ int owl_pages_swap(void *block, void *other, size_t pages)
 
 size_t owl_pages_trim(double pressure)
 {
+    OWL_TOOLS_INSIDE;
     int saved = errno;
     double share = owl_pressure_share(pressure);
     owl_trim(SIZE_MAX);

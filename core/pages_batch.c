@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "os.h"
+#include "tools.h"
 #include "tune.h"
 
 /* Pieces, and the parts that they were joined of: piece i has those from first[i] to first[i + 1] -
@@ -40,7 +41,7 @@ static void apply_one(const struct owl_pages_part *part, bool commit)
 static void apply_list(const struct owl_pages_part *parts, const struct list *l, bool commit)
 {
     size_t done = 0;
-    if (l->count > 1)
+    if (l->count > 1 && !owl_tools.memcheck) /* which does not know that call */
         done = commit ? owl_os.populate_many(l->piece, l->count)
                       : owl_os.purge_many(l->piece, l->count);
     for (size_t i = done; i < l->count; i++) {
@@ -83,6 +84,8 @@ void owl_pages_apply(struct owl_pages_part *parts, size_t count, bool commit)
         from = join(parts, from, count, &l);
         apply_list(parts, &l, commit);
     }
+    for (size_t i = 0; i < count && !commit; i++)
+        owl_tools_filled(parts[i].start, parts[i].bytes);
 }
 
 static void add_part(struct owl_pages_part *parts, size_t *count, char *start, size_t bytes,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "remap.h"
+#include "tools.h"
 #include "tune.h"
 
 /* Pages of one block that follow each other. */
@@ -51,6 +52,8 @@ static size_t all_pages(const struct owl_pages_piece *list, size_t count)
 /* The pages of slabs stay: they are the slab's, not the block's. */
 static bool may_move(const void *block)
 {
+    if (owl_tools.on)
+        return false;
     const struct owl_span *s = owl_span_of(block);
     return owl_pages_are_private(block) && (s == NULL || s->kind == OWL_KIND_LARGE);
 }

@@ -5,8 +5,9 @@
 
 #include "option.h"
 #include "os.h"
+#include "tools.h"
 
-struct owl_page_map owl_page_map = {.base = (uintptr_t)1 << 63};
+struct owl_page_map owl_page_map = {.base = OWL_RANGE_NOWHERE};
 struct owl_range owl_ranges[OWL_RANGES];
 owl_u32 owl_range_count;
 
@@ -93,13 +94,23 @@ int owl_range_add(enum owl_backing backing, size_t least)
     r->map = (struct owl_span *)p;
     r->bits = (uint64_t *)(p + map_bytes(granules));
     r->base = base_of(p, granules);
-    if (number == 0) {
+    if (number == 0 && !owl_tools.memcheck) {
         owl_word_poke(&owl_page_map.base, r->base);
         owl_page_map.map = r->map;
     }
+    owl_tools_begin_root((void *)r->base, granules << OWL_GRANULE_SHIFT);
     /* Pairs with the load in owl_span_of_further: who sees the number sees the range. */
     owl_u32_store_release(&owl_range_count, number + 1);
     return (int)number;
+}
+
+/* What is accessible for the system is so for tools, too, until they hear otherwise. */
+static int commit(void *start, size_t bytes)
+{
+    int result = owl_os.commit(start, bytes);
+    if (result == 0)
+        owl_tools_hide(start, bytes);
+    return result;
 }
 
 /* Commits the pages that hold bytes [from, to) of an array; what lies in a page with bytes below
@@ -108,7 +119,7 @@ static int commit_part(void *array, size_t from, size_t to)
 {
     from = owl_round_up(from, owl_os.page);
     to = owl_round_up(to, owl_os.page);
-    return from < to ? owl_os.commit((char *)array + from, to - from) : 0;
+    return from < to ? commit((char *)array + from, to - from) : 0;
 }
 
 void owl_range_advise(void *start, size_t bytes)
@@ -143,7 +154,7 @@ static int commit_granules(struct owl_range *r, size_t from, size_t to)
         return -1;
     void *start = (void *)(r->base + (from << OWL_GRANULE_SHIFT));
     size_t bytes = (to - from) << OWL_GRANULE_SHIFT;
-    if (owl_os.commit(start, bytes) != 0)
+    if (commit(start, bytes) != 0)
         return -1;
     if (owl_u32_load_relaxed(&r->backing) == OWL_PRIVATE)
         owl_range_advise(start, bytes);
@@ -168,7 +179,7 @@ int owl_range_commit(unsigned number, size_t end)
     /* Nobody looks up an address above the old bound before the pool has handed it out; what
      * carries the address from thread to thread carries the new bound along. */
     owl_word_store_release(&r->committed, to);
-    if (number == 0)
+    if (number == 0 && !owl_tools.memcheck)
         owl_word_store_release(&owl_page_map.accessible, to << OWL_GRANULE_SHIFT);
     return 0;
 }
@@ -228,7 +239,7 @@ enum owl_range_renewed owl_range_renew(unsigned number)
         return OWL_RANGE_AS_IT_WAS;
     }
     r->granules = 0; /* for a child that is copied in the middle */
-    if (owl_os.file_reserve(&r->file, start, bytes) == 0 && owl_os.commit(start, bytes) == 0) {
+    if (owl_os.file_reserve(&r->file, start, bytes) == 0 && commit(start, bytes) == 0) {
         begin_anew(r, granules);
         return OWL_RANGE_RENEWED;
     }
@@ -242,7 +253,7 @@ enum owl_range_renewed owl_range_renew(unsigned number)
 struct owl_span *owl_span_of_further(uintptr_t p)
 {
     uint32_t count = owl_u32_load_acquire(&owl_range_count);
-    for (uint32_t i = 1; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         size_t index = (p - owl_ranges[i].base) >> OWL_GRANULE_SHIFT;
         if (p >= owl_ranges[i].base && index < owl_word_load_acquire(&owl_ranges[i].committed))
             return &owl_ranges[i].map[index];
@@ -257,5 +268,21 @@ int owl_range_purge(unsigned number, size_t from, size_t to, bool remapped)
     size_t bytes = (to - from) << OWL_GRANULE_SHIFT;
     if (owl_u32_load_relaxed(&r->backing) == OWL_MEMFD)
         return owl_os.punch(start, bytes);
-    return remapped ? owl_range_reset(start, bytes) : owl_os.purge(start, bytes);
+    int result = remapped ? owl_range_reset(start, bytes) : owl_os.purge(start, bytes);
+    owl_tools_hide(start, bytes);
+    return result;
+}
+
+/* The first range is not the fast paths' any more, and its base, the address of a block perhaps, is
+ * in none of the words that memcheck searches. */
+void owl_range_hide(void)
+{
+    uint32_t count = owl_u32_load_acquire(&owl_range_count);
+    owl_word_poke(&owl_page_map.accessible, 0);
+    owl_word_poke(&owl_page_map.base, OWL_RANGE_NOWHERE);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct owl_range *r = &owl_ranges[i];
+        owl_tools_hide((void *)r->reservation, r->base - r->reservation);
+    }
+    owl_tools_hide(owl_ranges, sizeof owl_ranges);
 }

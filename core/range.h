@@ -119,7 +119,8 @@ struct owl_range {
  * secret that marks free blocks. An address belongs to the range if its distance from the base is
  * below `accessible`, which only grows. Until there is a range the base is so high that no distance
  * is; so NULL, the one pointer that may be freed by a thread that knows nothing of the range, is in
- * none, whichever fields that thread sees.
+ * none, whichever fields that thread sees. Under memcheck it stays there: then the first range is
+ * found as the further ones are.
  */
 struct owl_page_map {
     owl_word base;
@@ -137,6 +138,9 @@ static inline enum owl_backing owl_backing_of(unsigned range)
 {
     return (enum owl_backing)owl_u32_load_relaxed(&owl_ranges[range].backing);
 }
+
+/* So high that no distance from there is below anything. */
+#define OWL_RANGE_NOWHERE ((uintptr_t)1 << 63)
 
 /* The slow half of owl_span_of. */
 struct owl_span *owl_span_of_further(uintptr_t p);
@@ -203,6 +207,10 @@ enum owl_range_renewed {
 /* Gives a range that has ended a new file, for what is accessible of it. Nothing of it is in use,
  * or in a run; with the files' lock. */
 enum owl_range_renewed owl_range_renew(unsigned r);
+
+/* Memcheck is here (tools.h): the ranges that there are are hidden, too. At the start of the
+ * program. */
+void owl_range_hide(void);
 
 /* Makes granules below `end` of range r accessible. 0, or -1: refused. */
 int owl_range_commit(unsigned r, size_t end);

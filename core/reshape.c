@@ -11,6 +11,7 @@
 #include "large.h"
 #include "mapping.h"
 #include "os.h"
+#include "tools.h"
 
 static void *refuse(int error)
 {
@@ -22,13 +23,26 @@ static void *refuse(int error)
  * checked. */
 static struct owl_span *large_of(const void *p)
 {
+    OWL_TOOLS_INSIDE;
     struct owl_span *s = owl_span_of(p);
     return s != NULL && s->kind == OWL_KIND_LARGE ? s : NULL;
 }
 
 static bool is_mapping(const void *p)
 {
+    OWL_TOOLS_INSIDE;
     return owl_span_of(p) == NULL && !owl_guard_contains(p);
+}
+
+/* Where a tool watches, nothing moves without its seeing it: bytes are copied. */
+static struct owl_span *movable_large(const void *p)
+{
+    return owl_tools.on ? NULL : large_of(p);
+}
+
+static bool is_movable_mapping(const void *p)
+{
+    return !owl_tools.on && is_mapping(p);
 }
 
 /* A new block with `bytes` bytes of p, from `from` on, at `to`; p is freed, unless `keep`. */
@@ -51,11 +65,11 @@ void *owl_grow_front(void *p, size_t bytes)
     if (bytes > PTRDIFF_MAX - usable)
         return refuse(ENOMEM);
     int saved = errno;
-    struct owl_span *s = large_of(p);
+    struct owl_span *s = movable_large(p);
     void *q = NULL;
     if (s != NULL)
         q = owl_large_grow_front(s, bytes);
-    else if (is_mapping(p))
+    else if (is_movable_mapping(p))
         q = owl_mapping_grow_front(p, bytes);
     errno = saved;
     return q != NULL ? q : copy(p, 0, bytes, usable, false);
@@ -67,11 +81,11 @@ void *owl_shrink_front(void *p, size_t bytes)
     if (bytes >= usable || bytes % OWL_QUANTUM != 0)
         return refuse(EINVAL);
     int saved = errno;
-    struct owl_span *s = large_of(p);
+    struct owl_span *s = movable_large(p);
     void *q = NULL;
     if (s != NULL)
         q = owl_large_shrink_front(s, bytes);
-    else if (is_mapping(p))
+    else if (is_movable_mapping(p))
         q = owl_mapping_shrink_front(p, bytes);
     errno = saved;
     return q != NULL ? q : copy(p, bytes, 0, usable - bytes, false);
@@ -98,10 +112,10 @@ int owl_swap(void *p, void *q, size_t bytes)
         return -1;
     }
     int saved = errno;
-    struct owl_span *s = large_of(p);
-    struct owl_span *t = large_of(q);
+    struct owl_span *s = movable_large(p);
+    struct owl_span *t = movable_large(q);
     size_t done = 0;
-    if ((s != NULL || is_mapping(p)) && (t != NULL || is_mapping(q)))
+    if ((s != NULL || is_movable_mapping(p)) && (t != NULL || is_movable_mapping(q)))
         done = owl_large_swap(s, p, t, q, bytes);
     swap_bytes((char *)p + done, (char *)q + done, bytes - done);
     errno = saved;
@@ -114,10 +128,26 @@ void *owl_dup(void *p)
     if (usable == 0)
         return refuse(EINVAL);
     int saved = errno;
-    struct owl_span *s = large_of(p);
+    struct owl_span *s = movable_large(p);
     void *q = s != NULL ? owl_large_dup(s) : NULL;
     errno = saved;
     return q != NULL ? q : copy(p, 0, 0, usable, true);
+}
+
+/* Its bytes are copied to the file, and mapped from there: with all that is not the caller's. */
+static int export_block(struct owl_span *s, void *p, size_t *offset)
+{
+    size_t bytes = owl_malloc_usable_size(p);
+    char *end = (char *)p + bytes;
+    size_t rest = s->bytes - bytes;
+    if (owl_tools.on)
+        owl_tools_open(end, rest);
+    int descriptor = owl_large_export(s, offset);
+    if (owl_tools.on) {
+        owl_tools_filled(p, bytes);
+        owl_tools_close(end, rest);
+    }
+    return descriptor;
 }
 
 int owl_export(void *p, size_t *offset)
@@ -127,8 +157,9 @@ int owl_export(void *p, size_t *offset)
         errno = s == NULL && p != NULL && is_mapping(p) ? ENOTSUP : EINVAL;
         return -1;
     }
+    OWL_TOOLS_INSIDE;
     int saved = errno;
-    int descriptor = owl_large_export(s, offset);
+    int descriptor = export_block(s, p, offset);
     if (descriptor >= 0)
         errno = saved;
     else if (errno != ENOMEM && errno != EMFILE)
@@ -141,12 +172,15 @@ void *owl_ring(size_t bytes)
     owl_cache_get(); /* the page size must be known */
     if (bytes == 0 || bytes % owl_os.page != 0 || bytes > OWL_SPAN_MAX)
         return refuse(EINVAL);
+    OWL_TOOLS_INSIDE;
     int saved = errno;
     void *p = owl_large_ring(bytes);
     if (p == NULL) {
         owl_trim(0);
         p = owl_large_ring(bytes);
     }
+    if (p != NULL)
+        owl_tools_hand_out_ring(p, 2 * bytes);
     errno = p != NULL ? saved : ENOMEM;
     return p;
 }

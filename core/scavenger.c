@@ -12,6 +12,7 @@
 #include "pool.h"
 #include "pressure_read.h"
 #include "slab.h"
+#include "tools.h"
 
 enum { MIN_INTERVAL = 10 }; /* milliseconds */
 
@@ -35,6 +36,7 @@ static void purge_all(struct owl_owner *o, struct owl_cache *c, void *purged)
 
 size_t owl_scavenger_purge(size_t keep)
 {
+    OWL_TOOLS_INSIDE;
     size_t purged = 0;
     struct owl_cache *c = owl_cache_get();
     if (c != NULL)
@@ -49,6 +51,7 @@ size_t owl_scavenger_purge(size_t keep)
 size_t owl_scavenger_relieve(double severity)
 {
     double share = owl_pressure_share(severity);
+    OWL_TOOLS_INSIDE;
     if (share <= 0.0)
         return 0;
     size_t purged = owl_scavenger_purge(SIZE_MAX);
@@ -59,6 +62,7 @@ size_t owl_scavenger_relieve(double severity)
 
 bool owl_scavenger_look(void)
 {
+    OWL_TOOLS_INSIDE;
     static unsigned looks;
     struct look l = {.epoch = looks++ % OWL_EPOCHS + 1};
     l.left = owl_cache_flush_idle();

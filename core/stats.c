@@ -7,6 +7,7 @@
 #include "mapping.h"
 #include "os.h"
 #include "pool.h"
+#include "tools.h"
 
 struct totals {
     struct owl_slab_counts slabs;
@@ -33,6 +34,7 @@ static size_t less(size_t a, size_t b)
 
 void owl_stats_get(struct owl_stats *s)
 {
+    OWL_TOOLS_INSIDE;
     struct totals t = {.caches = 0};
     owl_cache_each(add_cache, &t);
     struct owl_pool_counts pool = owl_pool_count();
@@ -116,6 +118,7 @@ static void visit_cache(struct owl_owner *o, struct owl_cache *c, void *context)
 void owl_stats_threads(void (*visit)(const struct owl_stats_thread *row, void *context),
                        void *context)
 {
+    OWL_TOOLS_INSIDE;
     int saved = errno;
     struct by_thread walk = {.visit = visit, .context = context};
     owl_cache_each(visit_cache, &walk);
@@ -126,6 +129,7 @@ void owl_stats_threads(void (*visit)(const struct owl_stats_thread *row, void *c
 void owl_stats_classes(void (*visit)(const struct owl_stats_class *row, void *context),
                        void *context)
 {
+    OWL_TOOLS_INSIDE;
     int saved = errno;
     struct totals t = {.caches = 0};
     struct owl_stats_class rows[OWL_CLASSES];
@@ -144,6 +148,7 @@ static void check_cache(struct owl_owner *o, struct owl_cache *c, void *context)
 
 bool owl_stats_heap_is_valid(void)
 {
+    OWL_TOOLS_INSIDE;
     bool valid = true;
     owl_cache_each(check_cache, &valid);
     return valid && owl_pool_is_valid();

@@ -157,6 +157,9 @@
 /* The quarantine holds at most so many blocks. */
 #define OWL_QUARANTINE_BLOCKS (1 << 16)
 
+/* Bytes that it holds where a tool watches, if the option `quarantine` says nothing. */
+#define OWL_QUARANTINE_WATCHED ((size_t)16 << 20)
+
 /* A call that finds no memory has all free memory given back and tries again: at most so often. */
 #define OWL_TRIES 8
 

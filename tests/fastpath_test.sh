@@ -21,7 +21,7 @@ library=${OWL_ROOT:-$here/../build/root}/lib/libowl.so
 
 command -v objdump >/dev/null 2>&1 || skip_all 'there is no objdump here'
 [ -e "$library" ] || skip_all "there is no $library"
-nm -D "$library" | grep -qE '__[at]san_' && skip_all 'the library has a sanitizer in it'
+nm -D "$library" | grep -qE ' U __[at]san_' && skip_all 'the library has a sanitizer in it'
 if [ "${1-}" = --record ]; then
     record "$library"
     exit

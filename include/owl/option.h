@@ -80,6 +80,13 @@
  *       1: blocks are taken from slabs in an order that nobody knows; if `guard` is not set, some
  *       blocks are guarded, about one in 20000 of those that come from slabs; and a handler of
  *       owl_on_corruption cannot make the program go on.
+ *   tools        1          0, 1
+ *       1: under Valgrind's memcheck, and in a process that has the run-time library of
+ *       AddressSanitizer in it, each block is made known to these; owl_check(7) tells what they
+ *       find then. Blocks have no more usable bytes than were asked for, realloc and the functions
+ *       of owl/large.h move and copy, freed blocks wait (`quarantine`, 16 MiB if it is 0), `guard`
+ *       does nothing, and under memcheck the scavenger is inline. Without such a tool it means
+ *       nothing.
  *
  * All functions are thread-safe.
  */
