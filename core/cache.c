@@ -104,6 +104,8 @@ static bool magazine_is_valid(const struct owl_cache *c, unsigned class)
 bool owl_cache_is_valid(const struct owl_cache *c)
 {
     bool valid = true;
+    if (c->torn)
+        return true;
     for (unsigned class = 0; class < OWL_CLASSES; class++)
         valid = valid && magazine_is_valid(c, class);
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)

@@ -93,6 +93,7 @@ struct owl_cache {
     uintptr_t hand;                      /* the thread (owl_lock_self) that is about to have it, or
                                             not to, or that clears it away; 0: none */
     bool ending;                         /* its thread's destructor has been called once */
+    bool torn;                           /* only its slabs and its inbox are whole, for good */
 
     owl_u32 busy;          /* slow paths of its thread under way, one in another */
     owl_u32 waits;         /* 1: the innermost of these waits for its slabs, and all magazines are
@@ -194,8 +195,8 @@ struct owl_cache_counts {
 /* Adds those of a cache; approximate while its thread runs. */
 void owl_cache_count(struct owl_cache *c, struct owl_cache_counts *counts);
 
-/* Every magazine and buffer is as drawn above, and all marks are right. The thread's own cache, or
- * one that is idle. */
+/* Every magazine and buffer is as drawn above, and all marks are right; or the cache is torn, and
+ * these are not looked at any more. The thread's own cache, or one that is idle. */
 bool owl_cache_is_valid(const struct owl_cache *c);
 
 /* The slot above a magazine's newest block. */
@@ -204,15 +205,17 @@ static inline struct owl_block **owl_cache_top(struct owl_cache *c, unsigned cla
     return (struct owl_block **)owl_word_peek(&c->top[class]);
 }
 
-/* Takes the newest block of the magazine; NULL: it is empty. */
+/* Takes the newest block of the magazine; NULL: it is empty. The mark is wiped last: a child of a
+ * fork that comes between finds the block either marked and in the magazine, or not there. */
 static inline void *owl_cache_pop(struct owl_cache *c, unsigned class)
 {
     struct owl_block **top = owl_cache_top(c, class) - 1;
     struct owl_block *b = *top;
     if (__builtin_expect(b == NULL, 0))
         return NULL;
-    owl_block_wipe(b);
     owl_word_hand(&c->top[class], (uintptr_t)top);
+    owl_barrier_compiler();
+    owl_block_wipe(b);
     return b;
 }
 

@@ -37,7 +37,7 @@ static struct {
     owl_word all;           /* every cache ever made, the newest first */
     struct owl_cache *idle; /* those without a thread, empty */
     struct owl_cache *parked; /* without a thread, with blocks and slabs, the last first */
-    struct owl_cache *torn; /* in a child of fork: only their slabs and inboxes are whole */
+    struct owl_cache *torn; /* in a child of fork: those that are */
     struct owl_cache *late_parked, *late_torn; /* to be put there when the lock is let go */
     char *fresh, *end;      /* room for more caches */
 } caches = {.lock.rank = OWL_RANK_CACHES};
@@ -151,6 +151,7 @@ static void leave(struct owl_cache *c)
     bool whole = c->self != NULL && (busy == 0 || waits) && !owl_lock_fork_missed();
     if (owl_word_load_relaxed(&c->thread) != 0) {
         struct owl_cache **late = whole ? &caches.late_parked : &caches.late_torn;
+        c->torn = !whole;
         owl_word_store_relaxed(&c->thread, 0);
         c->next_idle = *late;
         *late = c;

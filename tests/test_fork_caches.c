@@ -231,7 +231,7 @@ static void *hammer(void *seed)
         uint64_t r = next_random(&random);
         void **slot = &mine[r % 200];
         owl_free(*slot);
-        *slot = owl_malloc(1 + (r >> 8) % 1500);
+        *slot = owl_malloc(r >> 48 & 15 ? 1 + (r >> 8) % 1500 : 1 + (r >> 8) % 500000);
         check(*slot != NULL);
         if (r >> 40 & 1)
             *slot = (void *)owl_word_swap(&shared[(r >> 32) % 64], (uintptr_t)*slot);
@@ -253,7 +253,7 @@ static void blocks_are_whole(void)
         owl_free(more[i]);
     }
     owl_trim(0);
-    check(owl_pool_is_valid() && slabs_of_others() == 0);
+    check(owl_stats_heap_is_valid() && slabs_of_others() == 0);
 }
 
 static void caches_of_threads_under_way(void)
@@ -268,6 +268,48 @@ static void caches_of_threads_under_way(void)
     for (int i = 0; i < HAMMERS; i++)
         pthread_join(hammers[i], NULL);
     check_all(blocks);
+}
+
+/* --- a thread in the midst of a change of its cache ---------------------------- */
+
+static void *change_by_half(void *unused)
+{
+    struct owl_cache *c = owl_cache_get();
+    owl_free(opaque(owl_malloc(100)));
+    owl_cache_enter(c);
+    owl_u32_poke(&c->stock.granules, 1);
+    pthread_barrier_wait(&asleep);
+    pthread_barrier_wait(&asleep);
+    owl_u32_poke(&c->stock.granules, 0);
+    owl_cache_leave(c);
+    return unused;
+}
+
+/* At once, and when its slabs are gone. */
+static void it_is_valid(void)
+{
+    check(owl_stats_heap_is_valid());
+    owl_trim(0);
+    check(slabs_of_others() == 0 && owl_stats_heap_is_valid());
+}
+
+static void it_stays_valid(void)
+{
+    in_child(it_is_valid);
+    it_is_valid();
+    in_child(it_is_valid);
+}
+
+static void a_change_by_half_is_not_looked_at(void)
+{
+    pthread_t thread;
+    owl_free(opaque(owl_malloc(100)));
+    check(pthread_barrier_init(&asleep, NULL, 2) == 0);
+    check(pthread_create(&thread, NULL, change_by_half, NULL) == 0);
+    pthread_barrier_wait(&asleep);
+    in_child(it_stays_valid);
+    pthread_barrier_wait(&asleep);
+    check(pthread_join(thread, NULL) == 0 && owl_stats_heap_is_valid());
 }
 
 /* --- signals ------------------------------------------------------------------ */
@@ -318,6 +360,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         child_test(caches_of_threads_that_sleep),
         child_test(caches_of_threads_under_way),
+        child_test(a_change_by_half_is_not_looked_at),
         child_test(handlers_that_fork_and_allocate),
     };
     return cmocka_run_group_tests_name("fork_caches", tests, NULL, NULL);
