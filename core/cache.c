@@ -79,6 +79,7 @@ void owl_cache_close(struct owl_cache *c)
         c->magazines[class].limit = 0;
         c->magazines[class].fill = 0;
     }
+    owl_cache_forget_room(c);
     owl_cache_open(c);
 }
 
@@ -139,6 +140,25 @@ static uint16_t next_limit(const struct owl_magazine *m, unsigned class)
     if (limit > most)
         limit = most;
     return limit > m->limit ? limit : m->limit;
+}
+
+/* What is in a magazine is written down nowhere; so what it may hold counts as due, from the first
+ * time that it is filled or full until it is emptied. */
+static void count_room(struct owl_cache *c, unsigned class)
+{
+    struct owl_magazine *m = &c->magazines[class];
+    c->room += (size_t)(m->limit - m->counted) * owl_classes[class].size;
+    m->counted = m->limit;
+    owl_due_note(&c->noted, c->room);
+}
+
+void owl_cache_forget_room(struct owl_cache *c)
+{
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        c->magazines[class].counted = 0;
+    c->stock.counted = 0;
+    c->room = 0;
+    owl_due_note(&c->noted, 0);
 }
 
 /* Doubles a magazine's limit. False: it has no slots, and there is no memory for them. */
@@ -209,6 +229,7 @@ static void *refill(struct owl_cache *c, unsigned class, bool fresh)
     if (taken == 0)
         return NULL;
     m->fill = fill;
+    count_room(c, class);
     reverse(blocks, taken);
     owl_word_hand(&c->top[class], (uintptr_t)(blocks + taken));
     owl_assert(owl_cache_is_valid(c));
@@ -226,6 +247,7 @@ static void *find_block(struct owl_cache *c, unsigned class, bool fresh)
     if (p == NULL)
         p = refill(c, class, fresh);
     owl_cache_leave(c);
+    owl_due_look();
     return p;
 }
 
@@ -262,6 +284,7 @@ static size_t make_room(struct owl_cache *c, unsigned class, struct owl_block *b
         owl_cache_push(c, class, b);
     else
         older[half++] = b;
+    count_room(c, class);
     return half;
 }
 
@@ -336,13 +359,14 @@ static void shrink_magazine(struct owl_cache *c, unsigned class, size_t keep)
         owl_slab_give(home, n);
 }
 
-/* Gives back what is not in magazines. */
+/* Gives back what is not in magazines, which the caller does with these. */
 static void flush_rest(struct owl_cache *c)
 {
     struct owl_block *home[OWL_REMOTE_BLOCKS];
     owl_inbox_flush(&c->inbox);
     owl_cache_enter(c);
     struct owl_span *all = owl_stock_empty(&c->stock);
+    owl_cache_forget_room(c);
     owl_cache_leave(c);
     owl_stock_release(all);
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++) {

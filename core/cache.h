@@ -48,6 +48,7 @@ struct owl_magazine {
     uint8_t shift;  /* it has 2^shift slots */
     uint16_t limit; /* blocks that fill it; less than 2^shift; 0: the class was never used */
     uint16_t fill;  /* blocks that an empty one is filled with; at most the limit */
+    uint16_t counted; /* blocks that the cache's `room` has of it */
 };
 
 /* Blocks on their way home to another owner. */
@@ -62,7 +63,7 @@ struct owl_remote {
  * `next`, the last freed first. */
 struct owl_stock {
     owl_u32 granules; /* of all */
-    uint32_t noted;   /* of these, what owl_due counts: MiB */
+    uint32_t counted; /* most since it was emptied: what the cache's `room` has of it */
     struct owl_span *spans[OWL_STOCK_LENGTHS];
 };
 
@@ -82,6 +83,8 @@ struct owl_cache {
     owl_word limit[OWL_CLASSES]; /* the same when it is full */
     struct owl_magazine magazines[OWL_CLASSES];
     struct owl_remote remote[OWL_REMOTE_OWNERS];
+    size_t room;    /* bytes that magazines and stock may hold, if used since they were emptied */
+    uint32_t noted; /* of these, what owl_due counts */
     struct owl_stock stock;
     uint32_t stock_most; /* granules that the stock may have; 0 where calls are hardened */
     owl_word thread; /* pthread_self() of the thread that has it, as a number; 0: none; the cache:
@@ -304,11 +307,8 @@ static inline bool owl_cache_add_remote(struct owl_cache *c, struct owl_owner *o
     return room;
 }
 
-static inline void owl_stock_count(struct owl_stock *k, uint32_t granules)
-{
-    owl_u32_poke(&k->granules, granules);
-    owl_due_note(&k->noted, (size_t)granules << OWL_GRANULE_SHIFT);
-}
+/* The stock holds more than it did since it was emptied. */
+void owl_stock_count_room(struct owl_cache *c, uint32_t granules);
 
 /* A medium block of so many granules from the thread's stock. NULL: there is none. */
 static inline struct owl_span *owl_cache_take_span(struct owl_cache *c, size_t granules)
@@ -319,7 +319,7 @@ static inline struct owl_span *owl_cache_take_span(struct owl_cache *c, size_t g
         s = k->spans[granules - 1];
         if (s != NULL) {
             k->spans[granules - 1] = s->next;
-            owl_stock_count(k, owl_u32_peek(&k->granules) - (uint32_t)granules);
+            owl_u32_poke(&k->granules, owl_u32_peek(&k->granules) - (uint32_t)granules);
         }
         owl_cache_leave(c);
     }
@@ -338,7 +338,9 @@ static inline bool owl_cache_give_span(struct owl_cache *c, struct owl_span *s)
             s->kind = OWL_KIND_STOCK;
             s->next = k->spans[s->granules - 1];
             k->spans[s->granules - 1] = s;
-            owl_stock_count(k, granules);
+            owl_u32_poke(&k->granules, granules);
+            if (__builtin_expect(granules > k->counted, 0))
+                owl_stock_count_room(c, granules);
         }
         owl_cache_leave(c);
     }

@@ -106,6 +106,7 @@ static bool take(struct owl_cache *c, struct taken *t)
     for (unsigned class = 0; class < OWL_CLASSES; class++)
         if (!take_magazine(c, class, t))
             return false;
+    owl_cache_forget_room(c);
     return true;
 }
 

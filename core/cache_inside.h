@@ -72,6 +72,9 @@ void owl_inbox_flush(struct owl_inbox *in);
 /* Adds what there is. */
 void owl_inbox_count(struct owl_inbox *in, struct owl_cache_counts *counts);
 
+/* All magazines are empty now, or nearly so, and the stock is. */
+void owl_cache_forget_room(struct owl_cache *c);
+
 /* The stock of a cache that has a thread now. */
 void owl_stock_open(struct owl_cache *c);
 

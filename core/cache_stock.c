@@ -11,6 +11,13 @@ void owl_stock_open(struct owl_cache *c)
     c->stock_most = (uint32_t)(most >> OWL_GRANULE_SHIFT);
 }
 
+void owl_stock_count_room(struct owl_cache *c, uint32_t granules)
+{
+    c->room += (size_t)(granules - c->stock.counted) << OWL_GRANULE_SHIFT;
+    c->stock.counted = granules;
+    owl_due_note(&c->noted, c->room);
+}
+
 struct owl_span *owl_stock_empty(struct owl_stock *k)
 {
     struct owl_span *all = NULL;
@@ -25,7 +32,7 @@ struct owl_span *owl_stock_empty(struct owl_stock *k)
             all = s;
         }
     }
-    owl_stock_count(k, 0);
+    owl_u32_poke(&k->granules, 0);
     return all;
 }
 

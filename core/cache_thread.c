@@ -325,6 +325,7 @@ static void reclaim_torn(void)
     for (struct owl_cache *c; (c = take_torn()) != NULL;) {
         owl_inbox_flush(&c->inbox);
         owl_slab_abandon(&c->owner);
+        owl_cache_forget_room(c);
         owl_lock(&caches.lock);
         owl_word_store_relaxed(&c->thread, 0);
         c->hand = 0;

@@ -7,16 +7,16 @@
 #ifndef OWL_CORE_DUE_H
 #define OWL_CORE_DUE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "atomic.h"
 #include "tune.h"
 
-/* In MiB. */
 struct owl_due {
-    owl_u32 slabs;       /* blocks at home in slabs, of all owners, and medium ones in caches */
-    owl_u32 pool;        /* dirty runs */
-    owl_u32 least;       /* so many are worth a call of serve; OWL_DUE_NEVER: none are, or
+    owl_u32 slabs;       /* units: blocks at home in slabs, of all owners, and in caches */
+    owl_u32 pool;        /* units: dirty runs */
+    owl_u32 least;       /* so many MiB are worth a call of serve; OWL_DUE_NEVER: none are, or
                             somebody is busy with them already */
     void (*serve)(void); /* keeps errno */
 };
@@ -33,9 +33,11 @@ static inline void owl_due_begin(void (*serve)(void), uint32_t least)
     owl_u32_store_release(&owl_due.least, least);
 }
 
+/* In MiB. */
 static inline uint32_t owl_due_now(void)
 {
-    return owl_u32_load_relaxed(&owl_due.slabs) + owl_u32_load_relaxed(&owl_due.pool);
+    uint32_t units = owl_u32_load_relaxed(&owl_due.slabs) + owl_u32_load_relaxed(&owl_due.pool);
+    return units >> (20 - OWL_DUE_SHIFT);
 }
 
 static inline void owl_due_look(void)
@@ -44,13 +46,28 @@ static inline void owl_due_look(void)
         owl_due.serve();
 }
 
+/* Units that an owner has of so many bytes. */
+static inline uint32_t owl_due_units(size_t bytes)
+{
+    return (uint32_t)(bytes >> OWL_DUE_SHIFT);
+}
+
+/* What an owner has noted may be so much out of date: who takes and gives back the same few blocks
+ * leaves the word alone that all threads share. Not so what has nothing: of thousands of owners
+ * small errors are a large one. */
+static inline bool owl_due_is_near(uint32_t noted, size_t bytes)
+{
+    uint32_t now = owl_due_units(bytes);
+    uint32_t off = now > noted ? now - noted : noted - now;
+    return off == 0 || (off < OWL_DUE_STEP && now > 0);
+}
+
 /* An owner's part of `slabs` was `noted`, and now is that of so many bytes. */
 static inline void owl_due_note(uint32_t *noted, size_t bytes)
 {
-    uint32_t now = (uint32_t)(bytes >> 20);
-    if (now != *noted) {
-        owl_u32_add(&owl_due.slabs, now - *noted);
-        *noted = now;
+    if (!owl_due_is_near(*noted, bytes)) {
+        owl_u32_add(&owl_due.slabs, owl_due_units(bytes) - *noted);
+        *noted = owl_due_units(bytes);
     }
 }
 

@@ -12,7 +12,7 @@ void owl_pool_note_dirty(void)
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
     if (dirty < owl_pool.low)
         owl_pool.low = dirty;
-    owl_u32_store_relaxed(&owl_due.pool, (uint32_t)(dirty >> (20 - OWL_GRANULE_SHIFT)));
+    owl_u32_store_relaxed(&owl_due.pool, owl_due_units(dirty << OWL_GRANULE_SHIFT));
 }
 
 /* A run of a file that became private in the meantime, at a fork in a handler over its purge: what
@@ -242,7 +242,7 @@ size_t owl_pool_purge(size_t keep)
 
 void owl_pool_settle(void)
 {
-    if ((size_t)owl_u32_load_relaxed(&owl_due.pool) << 20 < (size_t)owl_option(OWL_OPTION_DIRTY))
+    if (owl_u32_load_relaxed(&owl_due.pool) < owl_due_units((size_t)owl_option(OWL_OPTION_DIRTY)))
         return;
     owl_pool_lock();
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY), bound = dirty_bound();

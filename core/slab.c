@@ -397,7 +397,7 @@ bool owl_slab_is_valid(struct owl_owner *o)
             idle += owl_slab_idle(s);
     }
     valid = valid && slabs == owl_word_load_relaxed(&o->slabs) && idle == o->idle &&
-            o->noted == (uint32_t)(idle >> 20);
+            owl_due_is_near(o->noted, idle);
     owl_unlock(&o->lock);
     return valid;
 }

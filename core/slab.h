@@ -52,7 +52,7 @@ struct owl_owner {
     owl_word slabs;                              /* number of slabs owned; read without the lock
                                                     for a hint */
     size_t idle;                                 /* bytes at home that may be resident */
-    uint32_t noted;                              /* of those, what owl_due counts: MiB */
+    uint32_t noted;                              /* of those, what owl_due counts */
     struct owl_span *with_free[OWL_CLASSES];     /* slabs with a block at home; one that
                                                     gets its first is put in front */
     struct owl_span *full;                       /* slabs with none */

@@ -227,6 +227,8 @@
 #define OWL_DUE_THREADS 8
 #define OWL_DUE_ALONE 32
 #define OWL_DUE_ALWAYS 1
+#define OWL_DUE_SHIFT 14 /* an owner's part of it is counted in units of so many bits */
+#define OWL_DUE_STEP 4   /* and told to the others when it is so many more, or fewer */
 #define OWL_SCAVENGER_CALM 16
 
 /* Arrays. A reserve of at least so many bytes has addresses of its own: at most so many, and
