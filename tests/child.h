@@ -36,7 +36,7 @@
 #endif
 
 /* A test that takes longer hangs. */
-#define CHILD_SECONDS 100
+#define CHILD_SECONDS 200
 
 #define check(holds) ((holds) ? (void)0 : check_failed(#holds, __FILE__, __LINE__))
 

@@ -263,7 +263,7 @@ static void forks_at_instructions(void)
 {
     the.stepping = CAN_STEP;
     if (the.stepping)
-        run_all((unsigned long)RANDOM_ROUNDS(30));
+        run_all((unsigned long)RANDOM_ROUNDS(10));
 }
 
 int main(void)
