@@ -87,14 +87,14 @@ static int os_unmap(void *start, size_t bytes)
 }
 
 /* Whether there is one mapping: asked by letting it grow where it is, which the kernel refuses with
- * EFAULT if there are several, before it looks at anything else. */
+ * EFAULT if there are several, before it looks at anything else. It never can: it would have to
+ * grow up to the first stack, above all mappings. By one page it could, into what is another
+ * thread's hole for a moment. */
 static bool is_in_one(void *start, size_t bytes)
 {
-    void *grown = mremap(start, bytes, bytes + owl_os.page, 0);
-    if (grown == MAP_FAILED)
-        return errno != EFAULT;
-    munmap((char *)start + bytes, owl_os.page);
-    return true;
+    uintptr_t beyond = owl_round_up(getauxval(AT_RANDOM), owl_os.page);
+    void *grown = mremap(start, bytes, beyond - (uintptr_t)start, 0);
+    return grown != MAP_FAILED || errno != EFAULT;
 }
 
 static size_t os_piece(void *start, size_t bytes)

@@ -2,6 +2,7 @@
 /* The table of system calls keeps the promises of os.h. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -252,6 +253,33 @@ static void *drain(void *fd)
     return (void *)length;
 }
 
+/* --- a hole behind what is asked about, which another thread is about to fill --- */
+
+static atomic_bool asked_enough;
+
+static void *ask_for_pieces(void *start)
+{
+    while (!atomic_load(&asked_enough))
+        check(owl_os.piece(start, MIB) == MIB);
+    return NULL;
+}
+
+static void asking_for_pieces_takes_no_hole(void)
+{
+    pthread_t thread;
+    owl_os_init();
+    char *p = owl_os.map(2 * MIB);
+    check(p != NULL);
+    check(pthread_create(&thread, NULL, ask_for_pieces, p) == 0);
+    for (int i = 0; i < ROUNDS(20000); i++) {
+        check(owl_os.unmap(p + MIB, owl_os.page) == 0);
+        check(owl_os.fill(p + MIB, owl_os.page) == 0);
+    }
+    atomic_store(&asked_enough, true);
+    check(pthread_join(thread, NULL) == 0);
+    check(owl_os.unmap(p, 2 * MIB) == 0);
+}
+
 static void no_action(int signal_number)
 {
     (void)signal_number;
@@ -342,6 +370,7 @@ int main(void)
         child_test(address_limit_is_that_of_the_process),
         child_test(resident_follows_what_is_touched),
         child_test(secret_is_a_number),
+        child_test(asking_for_pieces_takes_no_hole),
         child_test(messages_are_written_whole),
         child_test(threads_are_known),
         child_test(signals_are_put_off),
