@@ -142,14 +142,19 @@ static uint16_t next_limit(const struct owl_magazine *m, unsigned class)
     return limit > m->limit ? limit : m->limit;
 }
 
-/* What is in a magazine is written down nowhere; so what it may hold counts as due, from the first
- * time that it is filled or full until it is emptied. */
-static void count_room(struct owl_cache *c, unsigned class)
+/* What is in a magazine is written down nowhere; so what it may hold counts as due until it is
+ * emptied: all that was put into it by refills, or what was in it when it was full. Frees alone
+ * count when they fill it. */
+static void count_room(struct owl_cache *c, unsigned class, size_t blocks)
 {
     struct owl_magazine *m = &c->magazines[class];
-    c->room += (size_t)(m->limit - m->counted) * owl_classes[class].size;
-    m->counted = m->limit;
-    owl_due_note(&c->noted, c->room);
+    if (blocks > m->limit)
+        blocks = m->limit;
+    if (blocks > m->counted) {
+        size_t more = (blocks - m->counted) * owl_classes[class].size;
+        m->counted = (uint16_t)blocks;
+        owl_cache_count_room(c, more);
+    }
 }
 
 void owl_cache_forget_room(struct owl_cache *c)
@@ -157,8 +162,9 @@ void owl_cache_forget_room(struct owl_cache *c)
     for (unsigned class = 0; class < OWL_CLASSES; class++)
         c->magazines[class].counted = 0;
     c->stock.counted = 0;
-    c->room = 0;
-    owl_due_note(&c->noted, 0);
+    owl_word_poke(&c->room, 0);
+    owl_due_note(&owl_due.caches, &c->noted, 0);
+    owl_due_unsee();
 }
 
 /* Doubles a magazine's limit. False: it has no slots, and there is no memory for them. */
@@ -229,7 +235,7 @@ static void *refill(struct owl_cache *c, unsigned class, bool fresh)
     if (taken == 0)
         return NULL;
     m->fill = fill;
-    count_room(c, class);
+    count_room(c, class, m->counted + taken);
     reverse(blocks, taken);
     owl_word_hand(&c->top[class], (uintptr_t)(blocks + taken));
     owl_assert(owl_cache_is_valid(c));
@@ -284,7 +290,7 @@ static size_t make_room(struct owl_cache *c, unsigned class, struct owl_block *b
         owl_cache_push(c, class, b);
     else
         older[half++] = b;
-    count_room(c, class);
+    count_room(c, class, count);
     return half;
 }
 

@@ -83,7 +83,7 @@ struct owl_cache {
     owl_word limit[OWL_CLASSES]; /* the same when it is full */
     struct owl_magazine magazines[OWL_CLASSES];
     struct owl_remote remote[OWL_REMOTE_OWNERS];
-    size_t room;    /* bytes that magazines and stock may hold, if used since they were emptied */
+    owl_word room;  /* bytes that magazines and stock may hold, if used since they were emptied */
     uint32_t noted; /* of these, what owl_due counts */
     struct owl_stock stock;
     uint32_t stock_most; /* granules that the stock may have; 0 where calls are hardened */

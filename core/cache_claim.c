@@ -110,9 +110,11 @@ static bool take(struct owl_cache *c, struct taken *t)
     return true;
 }
 
-/* Whether there is something to take; a guess while its thread runs. */
+/* Whether there is something to take, or to forget; a guess while its thread runs. */
 static bool has_some(const struct owl_cache *c)
 {
+    if (owl_word_peek(&c->room) != 0)
+        return true;
     if (!owl_inbox_is_empty(&c->inbox) || owl_u32_peek(&c->stock.granules) > 0)
         return true;
     for (unsigned i = 0; i < OWL_REMOTE_OWNERS; i++)

@@ -72,6 +72,14 @@ void owl_inbox_flush(struct owl_inbox *in);
 /* Adds what there is. */
 void owl_inbox_count(struct owl_inbox *in, struct owl_cache_counts *counts);
 
+/* Magazines or stock may hold so many bytes more. */
+static inline void owl_cache_count_room(struct owl_cache *c, size_t more)
+{
+    size_t room = owl_word_peek(&c->room) + more;
+    owl_word_poke(&c->room, room);
+    owl_due_note(&owl_due.caches, &c->noted, room);
+}
+
 /* All magazines are empty now, or nearly so, and the stock is. */
 void owl_cache_forget_room(struct owl_cache *c);
 

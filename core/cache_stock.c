@@ -13,9 +13,9 @@ void owl_stock_open(struct owl_cache *c)
 
 void owl_stock_count_room(struct owl_cache *c, uint32_t granules)
 {
-    c->room += (size_t)(granules - c->stock.counted) << OWL_GRANULE_SHIFT;
+    size_t more = (size_t)(granules - c->stock.counted) << OWL_GRANULE_SHIFT;
     c->stock.counted = granules;
-    owl_due_note(&c->noted, c->room);
+    owl_cache_count_room(c, more);
 }
 
 struct owl_span *owl_stock_empty(struct owl_stock *k)

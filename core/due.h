@@ -14,7 +14,10 @@
 #include "tune.h"
 
 struct owl_due {
-    owl_u32 slabs;       /* units: blocks at home in slabs, of all owners, and in caches */
+    owl_u32 slabs;       /* units: blocks at home in slabs, of all owners */
+    owl_u32 caches;      /* units: what all caches may hold */
+    owl_u32 seen;        /* of these, what was left at the last look: it is in use, or out of
+                            reach, and not due */
     owl_u32 pool;        /* units: dirty runs */
     owl_u32 least;       /* so many MiB are worth a call of serve; OWL_DUE_NEVER: none are, or
                             somebody is busy with them already */
@@ -37,7 +40,22 @@ static inline void owl_due_begin(void (*serve)(void), uint32_t least)
 static inline uint32_t owl_due_now(void)
 {
     uint32_t units = owl_u32_load_relaxed(&owl_due.slabs) + owl_u32_load_relaxed(&owl_due.pool);
-    return units >> (20 - OWL_DUE_SHIFT);
+    uint32_t caches = owl_u32_load_relaxed(&owl_due.caches);
+    uint32_t seen = owl_u32_load_relaxed(&owl_due.seen);
+    return (units + (caches > seen ? caches - seen : 0)) >> (20 - OWL_DUE_SHIFT);
+}
+
+/* What caches may hold now is not due. */
+static inline void owl_due_see(void)
+{
+    owl_u32_store_relaxed(&owl_due.seen, owl_u32_load_relaxed(&owl_due.caches));
+}
+
+/* Caches have been emptied: what they may hold from now on is due. */
+static inline void owl_due_unsee(void)
+{
+    if (owl_u32_load_relaxed(&owl_due.caches) < owl_u32_load_relaxed(&owl_due.seen))
+        owl_due_see();
 }
 
 static inline void owl_due_look(void)
@@ -62,13 +80,20 @@ static inline bool owl_due_is_near(uint32_t noted, size_t bytes)
     return off == 0 || (off < OWL_DUE_STEP && now > 0);
 }
 
-/* An owner's part of `slabs` was `noted`, and now is that of so many bytes. */
-static inline void owl_due_note(uint32_t *noted, size_t bytes)
+/* An owner's part of the sum was `noted`, and now is that of so many bytes. A child of a fork that
+ * comes in the middle finds a sum that is too high: one too low would come below zero. */
+static inline void owl_due_note(owl_u32 *sum, uint32_t *noted, size_t bytes)
 {
-    if (!owl_due_is_near(*noted, bytes)) {
-        owl_u32_add(&owl_due.slabs, owl_due_units(bytes) - *noted);
-        *noted = owl_due_units(bytes);
-    }
+    uint32_t now = owl_due_units(bytes), before = *noted;
+    if (owl_due_is_near(before, bytes))
+        return;
+    if (now > before)
+        owl_u32_add(sum, now - before);
+    owl_barrier_compiler();
+    *noted = now;
+    owl_barrier_compiler();
+    if (now < before)
+        owl_u32_add(sum, now - before);
 }
 
 #endif

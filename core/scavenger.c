@@ -120,6 +120,7 @@ static void look_until_calm(void)
     while (left && calm < OWL_SCAVENGER_CALM) {
         owl_os.sleep(&silent, 0, owl_scavenger_press());
         left = owl_scavenger_look();
+        owl_due_see();
         calm = owl_due_now() < OWL_DUE_THREADS / 2 ? calm + 1 : 0;
     }
 }
@@ -164,6 +165,7 @@ static void serve(void)
 static void begin_again(void)
 {
     owl_os.hidden_begin();
+    owl_due_see();
     owl_due_begin(serve, OWL_DUE_ALWAYS);
 }
 

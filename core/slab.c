@@ -163,7 +163,7 @@ static struct owl_span *adopt(struct owl_owner *me, unsigned class)
     struct owl_span *s = owl_orphans.with_free[class];
     if (s != NULL)
         move_slab(&owl_orphans, me, s);
-    owl_due_note(&owl_orphans.noted, owl_orphans.idle);
+    owl_due_note(&owl_due.slabs, &owl_orphans.noted, owl_orphans.idle);
     owl_unlock(&owl_orphans.lock);
     return s;
 }
@@ -231,7 +231,7 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, bool
         }
         owl_assert(slab_is_valid(me, s));
     }
-    owl_due_note(&me->noted, me->idle);
+    owl_due_note(&owl_due.slabs, &me->noted, me->idle);
     owl_unlock(&me->lock);
     return taken;
 }
@@ -303,7 +303,7 @@ static struct given give_to(struct owl_owner *o, struct owl_block **blocks, size
             break;
         }
     }
-    owl_due_note(&o->noted, o->idle);
+    owl_due_note(&owl_due.slabs, &o->noted, o->idle);
     owl_unlock(&o->lock);
     return given;
 }
@@ -344,10 +344,10 @@ void owl_slab_abandon(struct owl_owner *me)
         for (unsigned class = 0; class < OWL_CLASSES; class++)
             while (me->with_free[class] != NULL)
                 move_slab(me, &owl_orphans, me->with_free[class]);
-        owl_due_note(&owl_orphans.noted, owl_orphans.idle);
+        owl_due_note(&owl_due.slabs, &owl_orphans.noted, owl_orphans.idle);
         owl_unlock(&owl_orphans.lock);
     }
-    owl_due_note(&me->noted, me->idle);
+    owl_due_note(&owl_due.slabs, &me->noted, me->idle);
     owl_unlock(&me->lock);
 }
 

@@ -92,7 +92,7 @@ static size_t purge(struct owl_owner *o, unsigned epoch, bool *later)
     for (unsigned class = 0; class < OWL_CLASSES;) {
         purged += purge_list(o, class, epoch, later, &awaited);
         if (awaited) {
-            owl_due_note(&o->noted, o->idle);
+            owl_due_note(&owl_due.slabs, &o->noted, o->idle);
             owl_unlock(&o->lock);
             awaited = false;
             owl_lock(&o->lock);
@@ -100,7 +100,7 @@ static size_t purge(struct owl_owner *o, unsigned epoch, bool *later)
             class++;
         }
     }
-    owl_due_note(&o->noted, o->idle);
+    owl_due_note(&owl_due.slabs, &o->noted, o->idle);
     owl_unlock(&o->lock);
     return purged;
 }
