@@ -20,11 +20,11 @@ source=$here/startup_program.c
 
 # least LIBRARY BLOCKS: the least of some runs, of faults, KiB and own KiB.
 least() {
-    for i in 1 2 3 4 5 6 7; do
+    for i in $(seq 21); do
         LD_PRELOAD=$1 ./program "$2"
     done | awk '
         { for (i = 1; i <= 3; i++) if (NR == 1 || $i < least[i]) least[i] = $i }
-        END { print least[1], least[2], least[3]; exit NR != 7 }'
+        END { print least[1], least[2], least[3]; exit NR != 21 }'
 }
 
 # adds LIBRARY BLOCKS FAULTS KIB OWN: at most so many more than without a library.
@@ -53,10 +53,10 @@ is_not() {
 }
 
 # Most of what is resident is the library's code, which all processes share, in pieces of 64 KiB
-# that addresses decide on.
-try 'a program without malloc: 18 page faults, 0.5 MB, 48 KiB its own' adds "$library" 0 18 500 48
+# that addresses decide on. So faults differ from run to run: 15 to 17 more as a rule, 20 at times.
+try 'a program without malloc: 21 page faults, 0.5 MB, 48 KiB its own' adds "$library" 0 21 500 48
 try 'twenty blocks: 38 page faults, 0.6 MB, 0.11 its own' adds "$library" 20 38 600 110
-try 'the bounds can be missed' is_not adds ./waste.so 0 18 100000 100000
+try 'the bounds can be missed' is_not adds ./waste.so 0 21 100000 100000
 try 'those of memory, too' is_not adds ./waste.so 0 1000 500 48
 if strace -o calls true 2>/dev/null; then
     try 'a program without malloc: 15 system calls' adds_calls "$library" 0 15
