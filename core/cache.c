@@ -79,7 +79,6 @@ void owl_cache_close(struct owl_cache *c)
         c->magazines[class].limit = 0;
         c->magazines[class].fill = 0;
     }
-    owl_cache_forget_room(c);
     owl_cache_open(c);
 }
 

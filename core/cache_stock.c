@@ -4,6 +4,7 @@
 
 #include "large.h"
 #include "option.h"
+#include "pool.h"
 
 void owl_stock_open(struct owl_cache *c)
 {
@@ -38,11 +39,10 @@ struct owl_span *owl_stock_empty(struct owl_stock *k)
 
 void owl_stock_release(struct owl_span *all)
 {
-    while (all != NULL) {
-        struct owl_span *s = all;
-        all = s->next;
-        owl_large_release(s);
-    }
+    for (struct owl_span *s = all; s != NULL; s = s->next)
+        s->kind = OWL_KIND_NONE;
+    if (all != NULL)
+        owl_pool_give_all(all);
 }
 
 void owl_cache_give_span_full(struct owl_cache *c, struct owl_span *s)

@@ -154,17 +154,38 @@ struct owl_span *owl_pool_take_high(size_t granules, bool *zero)
     return s;
 }
 
-void owl_pool_give(struct owl_span *s, size_t granules)
+static void give(struct owl_span *s, size_t granules)
 {
-    owl_pool_lock();
     owl_pool.used -= granules;
     owl_runs_add(s, granules, OWL_FREE_DIRTY, s->remapped);
+}
+
+/* Keeps the bounds after that, and lets the lock go. */
+static void end_give(void)
+{
     owl_pool_obey_limit();
     owl_pool_bound_dirty();
     owl_pool_note_dirty();
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_pool_unlock();
     owl_due_look();
+}
+
+void owl_pool_give(struct owl_span *s, size_t granules)
+{
+    owl_pool_lock();
+    give(s, granules);
+    end_give();
+}
+
+void owl_pool_give_all(struct owl_span *chain)
+{
+    owl_pool_lock();
+    for (struct owl_span *s = chain, *next; s != NULL; s = next) {
+        next = s->next;
+        give(s, s->granules);
+    }
+    end_give();
 }
 
 void owl_pool_give_clean(struct owl_span *s, size_t granules)

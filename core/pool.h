@@ -69,6 +69,9 @@ struct owl_span *owl_pool_take_high(size_t granules, bool *zero);
  * first descriptor has range set, and says by `remapped` whether pages of the run may be. */
 void owl_pool_give(struct owl_span *s, size_t granules);
 
+/* As owl_pool_give, of whole spans in a chain, linked by `next`. */
+void owl_pool_give_all(struct owl_span *chain);
+
 /* As owl_pool_give; the granules read as zero, hold no memory, and none is remapped. */
 void owl_pool_give_clean(struct owl_span *s, size_t granules);
 
