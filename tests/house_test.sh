@@ -26,6 +26,8 @@
 #
 # Only core/os.c and core/os_*.c make system calls that have to do with memory or waiting;
 # others go through the table in core/os.h.
+#
+# Makefile.am names all headers: one that it does not know is not distributed.
 
 # Functions are called by name, through try and clean.
 # shellcheck disable=SC2317
@@ -197,6 +199,14 @@ calls_check() {
     done
 }
 
+# headers_check TREE: a line for each header that Makefile.am does not name.
+headers_check() {
+    (cd "$1" && find core include tcl stress tests -name '*.h' -o -name '*.hpp') |
+        while read -r header; do
+            grep -qw "$header" "$1/Makefile.am" || echo "Makefile.am does not name $header"
+        done
+}
+
 # clean CHECK TREE: no violations.
 clean() {
     "$1" "$2" >"$tap_dir/violations"
@@ -229,6 +239,7 @@ door=$(house "$top" | awk '$1 == "floor" { print $2; exit }')
 try 'rooms use only rooms below them' clean house_check "$top"
 try 'the table says of each room what it does' clean table_check "$top"
 try 'only os makes system calls' clean calls_check "$top"
+try 'all headers are distributed' clean headers_check "$top"
 
 # The checks can fail.
 copy upward
@@ -253,6 +264,14 @@ caught 'a row without a room is found' table_check 'not in the house: cellar'
 copy call
 echo 'void *stray(void) { return mmap (0, 1, 0, 0, -1, 0); }' >>"$tree/core/$door.c"
 caught 'a direct system call is found' calls_check "core/$door.c:.*mmap"
+
+copy headers
+cp "$top/Makefile.am" "$tree/"
+for part in include tcl stress tests; do
+    mkdir "$tree/$part"
+done
+echo '/* nothing */' >"$tree/stress/stray.h"
+caught 'a header that is not distributed is found' headers_check 'not name stress/stray.h'
 
 copy words
 cat >>"$tree/core/$door.c" <<'C'
