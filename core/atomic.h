@@ -7,7 +7,10 @@
  *   relaxed   the access is whole and nothing more
  *   acquire   what follows stays after it; pairs with a release of the same word
  *   release   what precedes stays before it
- * cas, swap and add are acquire and release both. They are what is counted (count.h).
+ * cas, swap and add are acquire and release both, and on CK full barriers too, by a locked
+ * instruction or by the fences on both sides: what follows one is not read before it. memfd.c
+ * (`late` and the lock) and scavenger.c (what is due, and `least`) need that. They are what is
+ * counted (count.h).
  *
  * once and hand are for words that others change or read at moments at which they have made this
  * thread pass a memory barrier (os.h): all that they need here is that the compiler makes the

@@ -268,8 +268,8 @@ void *owl_cache_refill(struct owl_cache *c, unsigned class)
     return p;
 }
 
-/* Puts a block into a magazine that was full. What has to go home for it: the older half, and the
- * block too if there is no memory for slots. */
+/* Puts a block into a magazine that was full. How many have to go home for it: the older half, but
+ * a part at most, and the block too if there is no memory for slots. */
 static size_t make_room(struct owl_cache *c, unsigned class, struct owl_block *b,
                         struct owl_block **older)
 {

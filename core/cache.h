@@ -8,12 +8,13 @@
  *        | NULL | oldest | ... | ... | newest   |   room ...            |
  *
  *   empty   the slot below the top holds NULL: some blocks are taken from the slabs
- *   full    the top is the limit: the older half is given back to the slabs
+ *   full    the top is the limit: the older half, or the oldest OWL_MAGAZINE_PART, goes home
  *
  * So a thread visits the slabs, with their lock, at most once in as many frees as half a magazine
- * has blocks, and one whose calls swing to and fro does not visit them at all. Magazines are small
- * at first; the limit doubles when a full one is halved, the fill when an empty one is filled. (J.
- * Bonwick and J. Adams, "Magazines and Vmem", 2001, for magazines of arrays that grow.)
+ * has blocks, or as a part has, and one whose calls swing to and fro does not visit them at all.
+ * Magazines are small at first; the limit doubles when a full one is halved, the fill when an empty
+ * one is filled. (J. Bonwick and J. Adams, "Magazines and Vmem", 2001, for magazines of arrays that
+ * grow.)
  *
  * Blocks of other owners that this thread frees are gathered by owner, and given back together.
  *

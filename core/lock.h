@@ -39,7 +39,7 @@ enum owl_rank {
     OWL_RANK_WATCH,    /* beginning and end of watches     */
     OWL_RANK_WATCHES,  /* the table of these       watch.c */
     OWL_RANK_PRESSURE, /* handlers of pressure  pressure.c; with none of those above */
-    OWL_RANK_CACHES,   /* the list of caches       cache.c */
+    OWL_RANK_CACHES,   /* the list of caches  cache_list.c */
     OWL_RANK_CLAIM,    /* a claim on a cache cache_claim.c, one a thread cache */
     OWL_RANK_OWNER,    /* an owner's slabs          slab.c, one a thread cache */
     OWL_RANK_INBOX,    /* a cache's inbox   cache_inbox.c, one a thread cache */
@@ -47,7 +47,7 @@ enum owl_rank {
     OWL_RANK_MAPPINGS, /* mappings               mapping.c */
     OWL_RANK_MEMFD,    /* files and who shows them memfd.c */
     OWL_RANK_POOL,     /* the pool and its ranges   pool.c */
-    OWL_RANK_QUARANTINE, /* free blocks held  careful.c */
+    OWL_RANK_QUARANTINE, /* free blocks that wait careful.c */
     OWL_RANK_GUARD,    /* guarded blocks           guard.c */
     OWL_RANKS
 };

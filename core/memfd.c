@@ -314,8 +314,9 @@ static void freeze(void)
 /* In a handler of a signal the lock may be missed, or kept; then both sides freeze the files as
  * soon as they can: the parent when the lock is let go, and the child at once, unless it has kept
  * the lock. What the parent writes until then, the child sees. After `late` is set the lock is
- * tried again. The swap, and that of who lets it go, come each before the look at what the other
- * wrote: so it is free by then, or its holder looks at `late` after that. */
+ * tried again. The swap, and that of who lets it go, are full barriers (atomic.h), so that each
+ * comes before the look at what the other wrote: it is free by then, or its holder looks at `late`
+ * after that. */
 void owl_memfd_fork_prepare(void)
 {
     OWL_TOOLS_INSIDE;

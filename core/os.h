@@ -138,10 +138,11 @@ struct owl_os {
     void (*hidden_begin)(void);
     /* Runs body in a thread of which libc knows nothing, and which gets no signals, and has no
      * capabilities and no open files. There is one at a time: the last must have ended, or be about
-     * to. body may use this table, and of thread-local memory errno and *local, a variable of the
-     * caller that has `value` there; `alone` says that what it opens takes no descriptor of the
-     * program's. 0, or -1. EBUSY: not now: the last has not ended, or this is not the process that
-     * called hidden_begin last, but a child of its that shares its memory (vfork). */
+     * to. body may use this table, and of thread-local memory errno, *local, a variable of the
+     * caller that has `value` there, and the other variables of this library, which lie near that
+     * and are zero there; `alone` says that what it opens takes no descriptor of the program's. 0,
+     * or -1. EBUSY: not now: the last has not ended, or this is not the process that called
+     * hidden_begin last, but a child of its that shares its memory (vfork). */
     int (*hidden_start)(void (*body)(bool alone), owl_word *local, uintptr_t value);
 
     /* All threads of the process that are running pass a full memory barrier; of the others it

@@ -8,10 +8,11 @@
  *    | guard | stack, growing down | variables ... | thread pointer -> | control block ... |
  *
  * Variables are at fixed distances from the thread pointer, the same in all threads. The area
- * reaches as far in both directions as the two that are used here need, errno and one that the
- * caller names, in the thread that starts this one; it is zero but for the latter and for the
- * pointers to itself with which a control block begins on x86-64. In a child of fork, where the
- * parent's thread was in the middle of something, it is made so again.
+ * reaches as far in both directions as errno and one that the caller names lie, in the thread that
+ * starts this one, and some KiB further, where the library's other variables are (locks count in
+ * one, purges in another); it is zero but for the one that is named and for the pointers to itself
+ * with which a control block begins on x86-64. In a child of fork, where the parent's thread was in
+ * the middle of something, it is made so again.
  */
 #define _GNU_SOURCE /* clone */
 #include "os_hidden.h"

@@ -18,8 +18,7 @@ _Static_assert(sizeof(struct owl_piece) == sizeof(struct iovec) &&
                    offsetof(struct owl_piece, bytes) == offsetof(struct iovec, iov_len),
                "a piece is what the kernel calls a vector");
 
-/* The kernel tells how many bytes it has done. If it ends within a piece, that piece is not done.
- * */
+/* The kernel tells how many bytes it has done. A piece within which it ends is not done. */
 static size_t advise(const struct owl_piece *pieces, size_t count, int advice)
 {
     size_t n = count < IOV_MAX ? count : IOV_MAX;

@@ -56,8 +56,8 @@ void owl_pages_clear(char *start, size_t bytes, bool private)
     owl_tools_filled(start, bytes);
 }
 
-/* Nobody reads what is written, for all that the compiler knows; so it is told that somebody may.
- * */
+/* Nobody reads what is written, for all that the compiler knows: so it is told that somebody
+ * may. */
 static void wipe(char *start, size_t bytes, bool private)
 {
     if (bytes >= OWL_GRANULE)

@@ -19,8 +19,8 @@
  * pointer that is no block is reported. */
 bool owl_pages_place(const void *block, size_t first, size_t pages, char **start, size_t *bytes);
 
-/* Whether the memory of a block is private and its own, so that the system's purge gives it back.
- * */
+/* Whether the memory of a block is private and its own, so that the system's purge gives it back,
+ * and it reads as zero then. */
 bool owl_pages_are_private(const void *block);
 
 /* Makes pages read as zero, and gives their memory back if the system lets us. */

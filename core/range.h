@@ -193,7 +193,8 @@ void owl_range_purge_metadata(unsigned r, size_t from, size_t to);
 /* The range will not grow any more: addresses above those that were made accessible go back. */
 void owl_range_end(unsigned r);
 
-/* Whether that was done because a fork ended the use of the range's file. */
+/* Whether that was done because a fork ended the use of the range's file. (A range that never had
+ * one has 0 for a descriptor, one whose file is closed -1.) */
 bool owl_range_has_ended(unsigned r);
 
 /* What came of it. */

@@ -4,11 +4,11 @@
  * entries, at a price that hardly grows with their number.
  *
  * Each move may split mappings, and a process has a bounded number of these (vm.max_map_count),
- * which its threads, libraries and files need as well. So moves take at most OWL_MAPPINGS_SHARE of
- * it. How many mappings there are is known by an estimate, which never is too low by what is done
- * here: the last look, plus the most that the moves since then can have added. When it reaches the
- * bound a new look is taken; while that finds too many, no moves are made but for a new look once
- * in a while, and callers copy.
+ * which its threads, libraries and files need as well. So moves leave one part in
+ * OWL_MAPPINGS_SHARE of it alone. How many mappings there are is known by an estimate, which never
+ * is too low by what is done here: the last look, plus the most that the moves since then can have
+ * added. When it reaches the bound a new look is taken; while that finds too many, no moves are
+ * made but for a new look once in a while, and callers copy.
  *
  * Thread-safe, as long as no two threads move the same pages.
  */

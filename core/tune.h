@@ -34,9 +34,10 @@
 
 /* The thread cache. A class keeps a magazine of at most so many bytes (the option `magazine` may
  * ask for fewer) in so many blocks, or, of small ones, in more that come to so many bytes; in an
- * array of at least and at most so many slots. It begins with a small one, and halves go home in
- * parts of so many blocks. An empty one is filled with fewer: a block that no caller has asked
- * for yet would only make memory resident, whereas one that was freed is resident already. */
+ * array of at least and at most so many slots. It begins with a small one; of a full one the older
+ * half goes home, or so many blocks if that is less. An empty one is filled with fewer: a block
+ * that no caller has asked for yet would only make memory resident, whereas one that was freed is
+ * resident already. */
 #define OWL_MAGAZINE_BYTES ((size_t)512 << 10)
 #define OWL_MAGAZINE_MIN_SHIFT 3
 #define OWL_MAGAZINE_SHIFT 11
@@ -74,7 +75,7 @@
 #define OWL_INBOX_TAKEN 128
 
 /* Address space. The first range is tried at 2^40 bytes and halved down to 2^24; under
- * RLIMIT_AS a range takes at most this fraction of the limit. */
+ * RLIMIT_AS a range takes at most this fraction of the limit, unless one request needs more. */
 #define OWL_RANGE_MAX_SHIFT 40
 #define OWL_RANGE_MIN_SHIFT 24
 #define OWL_RANGE_LIMIT_SHARE 4

@@ -2,7 +2,7 @@
 /*
  * In place of Tcl's tclThreadAlloc.o ("zippy"): all of its symbols, on owlalloc.
  *
- * Blocks are owl's. Tcl_Objs are blocks of their own as well, but a thread keeps some hundred free
+ * Blocks are owl's. Tcl_Objs are blocks of their own as well, but a thread keeps up to 1,200 free
  * ones in a list of Tcl's own form, since inlined macros of the core take them from there; going
  * through malloc for each made a recursive procedure half as slow again. The list ends with its
  * thread: Tcl calls TclFreeAllocCache when it finalizes a thread, and for threads that nobody

@@ -50,22 +50,22 @@ OWL_API int owl_swap(void *p, void *q, size_t bytes);
 OWL_API void *owl_dup(void *p);
 
 /* Makes the contents of block p visible to other processes: `offset` bytes into the file of a
- * descriptor, which is the caller's to close. Who maps that part of the file shared sees what
- * others write, as long as the block lives; blocks share the file, so hand it only to those whom
- * all may be shown to. The block stays what it is, and its address the same; but it is not
- * copied by fork: the child shares it. After a fork it cannot be exported again. The descriptor,
- * or -1, with p unchanged, and ENOMEM: no memory; EMFILE: no more descriptors; ENOTSUP: there
- * are no files in memory (OWL_BACKING=private, or a system that refuses), the file's descriptor
- * was closed, or the block is above 1 GiB; EINVAL: the block is a small one (32 KiB and less),
- * or does not begin at a page. Of a ring the file has the `bytes` bytes once. */
+ * descriptor, which is the caller's to close, and closed on exec. Who maps that part of the file
+ * shared sees what others write, as long as the block lives; blocks share the file, so hand it only
+ * to those whom all may be shown to. The block stays what it is, and its address the same; but it
+ * is not copied by fork: the child shares it. After a fork it cannot be exported again. The
+ * descriptor, or -1, with p unchanged, and ENOMEM: no memory; EMFILE: no more descriptors; ENOTSUP:
+ * there are no files in memory (OWL_BACKING=private, or a system that refuses), the file's
+ * descriptor was closed, or the block is above 1 GiB; EINVAL: the block is a small one (32 KiB and
+ * less), or does not begin at a page. Of a ring the file has the `bytes` bytes once. */
 OWL_API int owl_export(void *p, size_t *offset);
 
-/* A ring buffer: a block of `bytes` bytes, a multiple of the page size, that is mapped twice in
- * a row, so that byte i and byte i + bytes are the same one, and whatever lies in the ring can
- * be read and written without a look at its end. owl_malloc_usable_size tells 2 * bytes. After a
- * fork parent and child share the ring. What owl_realloc and the other functions here make of a
- * ring is an ordinary block of 2 * bytes. NULL with ENOMEM: no memory; EINVAL: not such a
- * number. */
+/* A ring buffer: a block of `bytes` bytes, a multiple of the page size and 1 GiB at most, that is
+ * mapped twice in a row, so that byte i and byte i + bytes are the same one, and whatever lies in
+ * the ring can be read and written without a look at its end. owl_malloc_usable_size tells 2 *
+ * bytes. After a fork parent and child share the ring. What owl_realloc and the other functions
+ * here make of a ring is an ordinary block of 2 * bytes. NULL with ENOMEM: no memory; EINVAL: not
+ * such a number. */
 OWL_API void *owl_ring(size_t bytes);
 
 #ifdef __cplusplus

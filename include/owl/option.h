@@ -21,7 +21,8 @@
  *       rate.
  *   magazine     524288     0 to 524288
  *       Bytes of free blocks of one size that a thread may keep for itself; but at least one block
- *       of each size. Of blocks of 32 KiB to 1 MiB it keeps twice as much, of all together. By the environment only.
+ *       of each size. Of blocks of 32 KiB to 1 MiB it keeps twice as much, of all together. By the
+ *       environment only.
  *   backing      0          0, 1, 2: the words auto, private, memfd
  *       Where the pages of large blocks come from: private memory; or a file in memory (memfd), of
  *       which owl_dup and owl_export (owl/large.h) make no copies; auto: the file for blocks of
@@ -33,9 +34,10 @@
  *   scavenger    0          0, 1, 2: the words auto, thread, inline
  *       Who does that. auto: a thread of owlalloc's own, which is started when there is much to
  *       give back (some 8 MiB in a program that has threads, 32 in others) and ends when there is
- *       nothing; thread: the same, from 1 MiB on; inline: nobody: memory goes back when what is
- *       free passes the bound of `dirty` and `dirty_share`, when threads end, and by owl_trim. By
- *       the environment only; a program that runs with other rights than its caller's has inline.
+ *       nothing, or has been little for a while; thread: the same, from 1 MiB on; inline: nobody:
+ *       memory goes back when what is free passes the bound of `dirty` and `dirty_share`, when
+ *       threads end, and by owl_trim. By the environment only; a program that runs with other
+ *       rights than its caller's has inline.
  *       The thread is not one of libc's: it does not end __libc_single_threaded, takes no locks of
  *       libc, no signals and no descriptors, and has no capabilities. But the system counts it, so
  *       unshare(2) and setns(2) may refuse, and what a program sets for its other threads later by

@@ -89,8 +89,9 @@ OWL_API void *owl_pvalloc(size_t size) OWL_ATTR(malloc);
 OWL_API size_t owl_malloc_usable_size(const void *p);
 
 /* The usable size that a block of `size` bytes will have: asking for this many costs no more
- * memory. 0 if no block can be so large. (A guarded block, see the option `guard`, has just what was
- * asked for.) The idea is malloc_good_size of macOS and nallocx of jemalloc. Touches no memory. */
+ * memory. 0 if no block can be so large. (A guarded block, see the option `guard`, has just what
+ * was asked for.) The idea is malloc_good_size of macOS and nallocx of jemalloc. Allocates no
+ * block. */
 OWL_API size_t owl_good_size(size_t size);
 
 /* Gives free memory back to the system, at once: the caches of all threads are emptied, the

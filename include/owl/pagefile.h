@@ -79,11 +79,12 @@ OWL_API void *owl_pagefile_address(const struct owl_pagefile *p);
 OWL_API int owl_pagefile_sync(struct owl_pagefile *p);
 
 /* Says that some bytes, and all of the pages they are in, will soon be needed, or not. Contents
- * stay the same in any case. 0; or -1 and EINVAL: no such range or advice. */
+ * stay the same in any case; what cannot be read or written just then is left as it is, without an
+ * error. 0; or -1 and EINVAL: no such range or advice. */
 OWL_API int owl_pagefile_advise(struct owl_pagefile *p, const void *start, size_t bytes,
                                 int advice);
 
-/* The counts. 0, or -1. */
+/* The counts. 0; or -1 with ENOTSUP: in a child of fork. */
 OWL_API int owl_pagefile_stats(struct owl_pagefile *p, struct owl_pagefile_stats *stats);
 
 /* Ends the range; no thread may use it any more. What was written since the last sync may be in the

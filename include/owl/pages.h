@@ -8,8 +8,9 @@
  * are ordinary blocks of the heap of owl/owl.h, of exactly so many pages: owl_free and owl_realloc
  * (and free and realloc, where libowl replaces these) take them, and owl_malloc_usable_size tells
  * their bytes. Blocks of up to 32 KiB come from the thread's cache of small blocks, as owl_malloc's
- * do; larger ones are runs of 64 KiB from the pool that is shared by all threads; above 1 GiB each
- * has a mapping of its own, which the system takes back at the end.
+ * do; larger ones are runs of granules of 64 KiB, up to 1 MiB from the thread's own stock of such
+ * runs, else from the pool that all threads share; above 1 GiB each has a mapping of its own, which
+ * the system takes back at the end.
  *
  * Functions that are told of pages of a block, by `first` and `pages`, take any block of the heap
  * that starts at a page and has these pages; where it is none of owl_pages_alloc's, their memory
@@ -59,8 +60,7 @@ OWL_API void owl_pages_free(void *block, unsigned flags);
 OWL_API void *owl_pages_realloc(void *block, size_t pages, unsigned flags);
 
 /* Gives pages of a block memory at once. Contents are kept. 0; or -1 with EINVAL: the block does
- * not start at a page or does not have these pages; with ENOMEM, some of them may have memory now.
- * */
+ * not start at a page or does not have these pages; with ENOMEM: some may have memory now. */
 OWL_API int owl_pages_commit(void *block, size_t first, size_t pages);
 
 /* Gives the memory of pages of a block back to the system; they read as zero, and get memory again
@@ -107,11 +107,11 @@ struct owl_pages_change {
  * changes failed; each one tells. */
 OWL_API size_t owl_pages_batch(struct owl_pages_change *changes, size_t count);
 
-/* Gives free pages back to the system as `pressure`, from 0 to 1, demands: of the free pages with
- * memory, 2 * pressure^4 of them, which is an eighth at 0.5 and all from 0.85 on. Those that have
- * been free for longest go first, as far as whole runs allow. Numbers outside are taken as the
- * nearest bound. The calling thread's cache is emptied before. The number of pages given back;
- * errno is kept. */
+/* Gives free pages back to the system as `pressure`, from 0 to 1, demands: of the pool's free pages
+ * that may have memory, 2 * pressure^4 of them, which is an eighth at 0.5 and all from 0.85 on. The
+ * largest runs go first, of those the oldest. Numbers outside are taken as the nearest bound.
+ * Before, at any pressure, the caches of all threads are emptied as by owl_trim, and free pages of
+ * slabs are given back. The number of the pool's pages given back; errno is kept. */
 OWL_API size_t owl_pages_trim(double pressure);
 
 #ifdef __cplusplus

@@ -57,8 +57,8 @@ OWL_API int owl_off_pressure(owl_pressure_handler *handler, void *context);
 
 /* Gives free memory back to the system: the caches of all threads are emptied, and of the free
  * memory that may be resident a share of 2 s^4, at most all, is given back; the least severity that
- * gives back all is 0.84. Nothing is done for 0 and less. The bytes given back, as far as they were
- * resident. Keeps errno. */
+ * gives back all is 0.84. Nothing is done for 0 and less. The bytes given back, of which some may
+ * not have been resident. Keeps errno. */
 OWL_API size_t owl_relieve(double severity);
 
 #ifdef __cplusplus

@@ -43,6 +43,8 @@ struct owl_stats {
     size_t reserved[16];   /* 0 */
 };
 
+/* Fills in the counts of this moment. It cannot fail; it takes the locks of slabs and of the pool
+ * one after the other, and reads a file of the system for resident_bytes. */
 OWL_API void owl_stats(struct owl_stats *stats);
 
 /* Of one size class: of the whole process, or of the slabs and the cache of one thread. */
