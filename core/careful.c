@@ -81,7 +81,7 @@ static void fill_large(const struct owl_span *s, size_t from)
     size_t whole = owl_round_up(s->start + from, owl_os.page) - s->start;
     if (s->shared)
         return;
-    if (owl_careful.zero && !owl_is_view(s) && owl_backing_of(s->range) == OWL_PRIVATE &&
+    if (owl_careful.zero && owl_is_private(s) &&
         whole < s->bytes && owl_os.purge(p + whole, s->bytes - whole) == 0)
         memset(p + from, 0, whole - from);
     else

@@ -23,6 +23,7 @@ void owl_large_begin(struct owl_span *s, size_t bytes)
     s->store = NULL;
     s->shared = 0;
     s->whole = 0;
+    s->frozen = 0;
 }
 
 /* A fork must find a run of a file free, or a block: hence the lock. */
@@ -79,7 +80,7 @@ void owl_large_free(struct owl_span *s)
     struct owl_span *store = s->store;
     bool locked = owl_large_lock(s);
     s->kind = OWL_KIND_NONE;
-    owl_large_give(s, s->granules, owl_is_view(s));
+    owl_large_give(s, s->granules, owl_is_foreign(s));
     if (store != NULL)
         owl_memfd_drop(store);
     owl_large_unlock(locked);
@@ -115,7 +116,7 @@ static void give_left_behind(struct owl_span *s, enum owl_remap_left left)
         return;
     if (left == OWL_REMAP_FRESH)
         s->remapped = 0;
-    if (s->remapped || owl_is_view(s))
+    if (s->remapped || owl_is_foreign(s))
         owl_memfd_give(s, s->granules);
     else
         owl_pool_give_clean(s, s->granules);
@@ -208,6 +209,7 @@ static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t gr
     t->bytes = was.bytes;
     t->start = (uintptr_t)owl_granule_at(t, before) + (was.start & (OWL_GRANULE - 1));
     t->store = was.store;
+    t->frozen = was.frozen;
     return t;
 }
 
@@ -264,15 +266,15 @@ static void shrink(struct owl_span *s, size_t granules)
 {
     bool locked = owl_large_lock(s);
     struct owl_span *tail = cut(s, granules);
-    owl_large_give(tail, s->granules - granules, owl_is_view(s));
+    owl_large_give(tail, s->granules - granules, owl_is_foreign(s));
     s->granules = granules;
     owl_large_unlock(locked);
 }
 
-/* A span that becomes longer than one may be gets a mapping. */
+/* A span that becomes longer than one may be gets a mapping, whose pages are private. */
 static void *move_out(struct owl_span *s, size_t bytes)
 {
-    if (owl_is_view(s) || owl_memfd_is_live(s) || owl_head(s) != 0)
+    if (owl_memfd_is_live(s) || owl_is_foreign(s) || owl_head(s) != 0)
         return NULL;
     size_t moved = s->granules << OWL_GRANULE_SHIFT;
     void *p = owl_mapping_make(bytes, OWL_QUANTUM, moved);

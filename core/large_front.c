@@ -18,6 +18,7 @@ static void *begin_at(struct owl_span *s, struct owl_span *t, uintptr_t start)
     t->bytes = was.start + was.bytes - start;
     t->store = was.store;
     t->shared = was.shared;
+    t->frozen = was.frozen;
     return (void *)start;
 }
 
@@ -28,13 +29,8 @@ static void *extend_front(struct owl_span *s, size_t more, uintptr_t start)
     if ((s->store != NULL && owl_memfd_is_live(s)) || !owl_memfd_may_grow(s))
         return NULL;
     bool locked = owl_large_lock(s);
-    uint8_t remapped = s->remapped;
     struct owl_span *t = owl_pool_extend_front(s, more);
-    void *p = NULL;
-    if (t != NULL) {
-        t->remapped = t->remapped || remapped;
-        p = begin_at(s, t, start);
-    }
+    void *p = t != NULL ? begin_at(s, t, start) : NULL;
     owl_large_unlock(locked);
     return p;
 }
@@ -75,13 +71,13 @@ void *owl_large_shrink_front(struct owl_span *s, size_t bytes)
         return (void *)start;
     }
     bool locked = owl_large_lock(s);
-    bool view = owl_is_view(s);
+    bool foreign = owl_is_foreign(s);
     struct owl_span *t = s + less;
     t->range = s->range;
     t->remapped = s->remapped;
     t->granules = s->granules - less;
     begin_at(s, t, start);
-    owl_large_give(s, less, view);
+    owl_large_give(s, less, foreign);
     owl_large_unlock(locked);
     return (void *)start;
 }
@@ -91,7 +87,7 @@ void *owl_large_shrink_front(struct owl_span *s, size_t bytes)
 static bool may_swap(const struct owl_span *s, const void *p)
 {
     return (uintptr_t)p % owl_os.page == 0 &&
-           (s == NULL || (!owl_is_view(s) && (!owl_memfd_is_live(s) || owl_head(s) == 0)));
+           (s == NULL || (!owl_is_foreign(s) && (!owl_memfd_is_live(s) || owl_head(s) == 0)));
 }
 
 static bool is_file(const struct owl_span *s)
@@ -101,13 +97,14 @@ static bool is_file(const struct owl_span *s)
 
 size_t owl_large_swap(struct owl_span *s, void *p, struct owl_span *t, void *q, size_t bytes)
 {
-    if (!may_swap(s, p) || !may_swap(t, q) || is_file(s) != is_file(t))
+    bool file = is_file(s); /* first: what is none any more is found frozen */
+    if (file != is_file(t) || !may_swap(s, p) || !may_swap(t, q))
         return 0;
-    size_t unit = is_file(s) ? OWL_GRANULE : owl_os.page;
+    size_t unit = file ? OWL_GRANULE : owl_os.page;
     bytes &= ~(unit - 1);
     if (bytes < OWL_MOVE_MIN)
         return 0;
-    if (!is_file(s)) {
+    if (!file) {
         if (s != NULL)
             s->remapped = 1;
         if (t != NULL)

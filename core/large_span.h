@@ -35,17 +35,30 @@ static inline bool owl_is_view(const struct owl_span *s)
     return s->store != NULL || s->shared;
 }
 
+/* Whether pages of the block may be a file's: then a purge does not make them zero. */
+static inline bool owl_is_foreign(const struct owl_span *s)
+{
+    return owl_is_view(s) || s->frozen;
+}
+
+/* Whether they are private memory: then it does. */
+static inline bool owl_is_private(const struct owl_span *s)
+{
+    return owl_backing_of(s->range) == OWL_PRIVATE && !owl_is_foreign(s);
+}
+
 /* Whether the block is a ring, which shows a store twice. */
 static inline bool owl_is_ring(const struct owl_span *s)
 {
     return s->shared && s->store != NULL && !s->whole;
 }
 
-/* The lock, where what the pages show may change, or a fork change it. (One that freezes the
- * file before the lock is had is found by another look under it.) */
+/* The lock, where what the pages show may change, or a fork change it. (One that freezes the file
+ * before the lock is had is found by another look under it; one that has done so before is found in
+ * the block, for the first look acquires.) */
 static inline bool owl_large_lock(const struct owl_span *s)
 {
-    bool needed = owl_is_view(s) || owl_memfd_is_live(s);
+    bool needed = owl_memfd_is_live(s) || owl_is_foreign(s);
     if (needed)
         owl_memfd_lock();
     return needed;

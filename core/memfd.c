@@ -203,7 +203,7 @@ bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset)
 }
 
 /* Also asked without the lock: what is not live will not be again while the block is there. Who
- * finds that finds, by the acquire, that a fork was the cause. */
+ * finds that finds, by the acquire, what the fork has noted in the block. */
 bool owl_memfd_is_live(const struct owl_span *s)
 {
     return owl_u32_load_acquire(&owl_ranges[s->range].live) != 0;
@@ -211,8 +211,7 @@ bool owl_memfd_is_live(const struct owl_span *s)
 
 bool owl_memfd_is_behind(const struct owl_span *s)
 {
-    return owl_memfd_is_live(s) || s->store != NULL ||
-           (s->remapped && owl_u32_load_relaxed(&memfd.forked) != 0);
+    return owl_memfd_is_live(s) || s->store != NULL || s->frozen;
 }
 
 bool owl_memfd_may_grow(const struct owl_span *s)
@@ -276,6 +275,7 @@ static void make_private(struct owl_span *s)
     owl_barrier_compiler();
     if (s->store == NULL && (half || owl_memfd_map(s, bytes, at, false) != 0) && copy_out(s) != 0)
         s->shared = 1;
+    s->frozen = 1;
     s->remapped = 1;
     owl_barrier_compiler();
     memfd.half = NULL;
@@ -293,7 +293,7 @@ static void freeze_range(unsigned number)
         i += taken ? s->granules : 1;
     }
     owl_os.file_close(&r->file);
-    owl_u32_store_release(&r->live, 0); /* with `forked`, as owl_memfd_is_live says */
+    owl_u32_store_release(&r->live, 0); /* after what is noted in blocks, as owl_memfd_is_live says */
     owl_range_end(number);
 }
 

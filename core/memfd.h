@@ -78,8 +78,8 @@ bool owl_memfd_offset(const struct owl_span *s, size_t granules, size_t *offset)
 /* Whether the run lies in a file still, and no fork has frozen it. */
 bool owl_memfd_is_live(const struct owl_span *s);
 
-/* Whether pages of the run may be a file's: because it lies in one or shows one, or did so before a
- * fork, of which what was remapped then may have been moved anywhere. */
+/* Whether pages of the block may be a file's: because it lies in one or shows one, or did so before
+ * a fork. */
 bool owl_memfd_is_behind(const struct owl_span *s);
 
 /* Whether memory of the pool may be added to a block of the run's range, though nobody looks

@@ -46,7 +46,7 @@ bool owl_pages_are_private(const void *block)
     OWL_TOOLS_INSIDE;
     const struct owl_span *s = owl_span_of(block);
     return s == NULL || s->kind == OWL_KIND_SLAB ||
-           (owl_backing_of(s->range) == OWL_PRIVATE && !owl_is_view(s));
+           owl_is_private(s);
 }
 
 void owl_pages_clear(char *start, size_t bytes, bool private)

@@ -298,7 +298,7 @@ static void make_private(void)
     struct owl_span *chain = owl_runs_remove_all(OWL_MEMFD);
     for (unsigned i = 0; i < owl_u32_load_relaxed(&owl_range_count); i++)
         if (owl_backing_of(i) == OWL_MEMFD) {
-            owl_u32_store_relaxed(&owl_ranges[i].backing, OWL_PRIVATE);
+            owl_u32_store_release(&owl_ranges[i].backing, OWL_PRIVATE);
             owl_ranges[i].granules = owl_ranges[i].top;
         }
     while (chain != NULL) {

@@ -69,7 +69,7 @@ static unsigned filled_below(unsigned list, unsigned least)
 static inline __attribute__((always_inline)) void insert(struct owl_span *s, size_t granules,
                                                          enum owl_free state, bool remapped)
 {
-    unsigned number = set_of(owl_ranges[s->range].backing, state) + bin_of(granules);
+    unsigned number = set_of(owl_backing_of(s->range), state) + bin_of(granules);
     struct list *list = &runs.lists[number];
     struct owl_span *last = s + granules - 1;
     last->run = s->run = (uint32_t)granules;

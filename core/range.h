@@ -94,7 +94,9 @@ struct owl_span {
                                        * have no pages, or only such as others are on */
     uint8_t filled;                   /* slab: free blocks are filled as the option `junk` says */
     uint8_t held;                     /* large: it is free, and in quarantine */
-    uint8_t unused2[2];
+    uint8_t frozen;                   /* large: a fork has frozen a file that its pages showed; of
+                                       * those that are given back, the file's would be seen again */
+    uint8_t unused2[1];
 };
 
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
@@ -133,10 +135,11 @@ extern OWL_LOCAL struct owl_page_map owl_page_map;
 extern OWL_LOCAL struct owl_range owl_ranges[OWL_RANGES];
 extern OWL_LOCAL owl_u32 owl_range_count;
 
-/* Changes under the pool's lock, and is read without it where either answer will do. */
+/* Changes under the pool's lock, and is read without it where either answer will do. Who finds a
+ * range private that was not finds, by the acquire, what the fork has noted in its blocks. */
 static inline enum owl_backing owl_backing_of(unsigned range)
 {
-    return (enum owl_backing)owl_u32_load_relaxed(&owl_ranges[range].backing);
+    return (enum owl_backing)owl_u32_load_acquire(&owl_ranges[range].backing);
 }
 
 /* So high that no distance from there is below anything. */

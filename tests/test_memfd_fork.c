@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Blocks in files: what a fork copies, and what it leaves shared. */
 
+#include <owl/pages.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "cache.h"
 #include "memfd_heap.h"
 #include "pool.h"
 
@@ -246,6 +248,71 @@ static void frozen_blocks_leave_zeroes(void)
     check(owl_stats_heap_is_valid());
 }
 
+static void fork_and_wait(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    check(child_wait(pid) == 0);
+}
+
+/* All memory that is free becomes blocks of pages, which have to be zero. */
+static void free_pages_are_zero(void)
+{
+    enum { BLOCKS = 12 };
+    char *block[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        block[i] = owl_pages_alloc(2 * MIB / 4096, OWL_PAGES_NO_COMMIT);
+        check(block[i] != NULL && holds(block[i], 2 * MIB, 0));
+    }
+    for (int i = 0; i < BLOCKS; i++)
+        owl_pages_free(block[i], 0);
+    owl_trim(0); /* so that what is given back next comes first */
+}
+
+/* What is given back of such a block is zero, and not what the file has. */
+static void frozen_pages_are_cleared(void)
+{
+    set_up();
+    char *p = filled(4 * MIB, 1), *q = filled(4 * MIB, 1), *r = filled(8 * MIB, 1);
+    fork_and_wait();
+    memset(p, 2, 4 * MIB);
+    check(owl_pages_release(p, 16, 64) == 0 && holds(p, 16 * 4096, 2));
+    check(holds(p + 16 * 4096, 64 * 4096, 0) && holds(p + 80 * 4096, MIB, 2));
+    p = owl_realloc(p, 20 * MIB); /* which moves it */
+    check(owl_pages_release(p, 100, 100) == 0 && holds(p + 100 * 4096, 100 * 4096, 0));
+    struct owl_pages_piece piece = {q, 3, 200};
+    char *g = owl_pages_gather(&piece, 1);
+    check(g != NULL && holds(g, 200 * 4096, 1) && holds(q + 3 * 4096, 200 * 4096, 0));
+    check(owl_swap(g, r, 200 * 4096) == 0 && owl_pages_release(g, 0, 200) == 0);
+    check(holds(g, 200 * 4096, 0) && holds(r, MIB - 300 * 1024, 1));
+    free_pages_are_zero();
+    r = owl_shrink_front(r, 2 * MIB);
+    free_pages_are_zero();
+    r = owl_realloc(r, 4 * MIB);
+    free_pages_are_zero();
+    owl_free(q);
+    free_pages_are_zero();
+    owl_free(r);
+    owl_free(p);
+    owl_free(g);
+    check(owl_stats_heap_is_valid());
+}
+
+/* The same with the option that fills free blocks with zeroes. */
+static void frozen_blocks_are_wiped(void)
+{
+    owl_option_force(OWL_OPTION_ZERO_ON_FREE, 1);
+    owl_option_force(OWL_OPTION_QUARANTINE, (long long)(64 * MIB));
+    set_up();
+    owl_cache_harden();
+    char *p = filled(4 * MIB, 1);
+    fork_and_wait();
+    memset(p, 2, MIB);
+    owl_free(p);
+    check(holds(p, 4 * MIB, 0)); /* it waits in quarantine */
+}
+
 static void fork_without_descriptors(void)
 {
     set_up();
@@ -305,6 +372,8 @@ int main(void)
         child_test(shared_blocks_stay_shared),
         child_test(shared_until_freed),
         child_test(frozen_blocks_leave_zeroes),
+        child_test(frozen_pages_are_cleared),
+        child_test(frozen_blocks_are_wiped),
         child_test(fork_without_descriptors),
         child_test(files_begin_anew),
     };
