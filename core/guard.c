@@ -38,9 +38,15 @@ static __thread struct {
     uint32_t random;
 } sampling __attribute__((tls_model("initial-exec")));
 
+/* Of a slot's data, whole pages; and of it all. */
+static size_t data_bytes(void)
+{
+    return owl_round_up(OWL_GUARD_BYTES, owl_os.page);
+}
+
 static size_t slot_bytes(void)
 {
-    return OWL_GUARD_BYTES + owl_os.page;
+    return data_bytes() + owl_os.page;
 }
 
 /* --- sampling --- */
@@ -151,7 +157,7 @@ static bool make_block(struct slot *s, size_t size, size_t alignment)
     size_t usable = size > 0 ? size : 1;
     size_t bytes = owl_round_up(usable, owl_os.page);
     bool right = next_random() % 2 != 0;
-    uintptr_t from = data_of(s) + (right ? OWL_GUARD_BYTES - bytes : 0);
+    uintptr_t from = data_of(s) + (right ? data_bytes() - bytes : 0);
     if (owl_os.commit((void *)from, bytes) != 0)
         return false;
     s->start = right ? (from + bytes - usable) & ~(alignment - 1) : from;

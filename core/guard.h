@@ -6,7 +6,7 @@
  * Serebryany and others, "GWP-ASan: Sampling-Based Detection of Memory-Safety Bugs", 2023.)
  *
  *    one reservation, OWL_GUARD_SLOTS times
- *    | guard |          slot: OWL_GUARD_BYTES           | guard | slot ...
+ *    | guard |          slot: OWL_GUARD_BYTES, in pages | guard | slot ...
  *            |     not accessible     | beside | block  |          at the right end, or
  *            | block | beside | not accessible          |          at the left
  *

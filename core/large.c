@@ -271,6 +271,17 @@ static void shrink(struct owl_span *s, size_t granules)
     owl_large_unlock(locked);
 }
 
+/* A mapping has no range that others' mappings stay out of: so what is in several mappings, of
+ * which the first cannot be moved as one, goes there piece by piece, without a hole. */
+static enum owl_remap_left move_to_mapping(const struct owl_span *s, void *to, size_t room)
+{
+    void *from = owl_granule_at(s, 0);
+    size_t bytes = s->granules << OWL_GRANULE_SHIFT;
+    if (owl_os.piece(from, bytes) == bytes)
+        return move_to(s, to, room);
+    return owl_remap_move(from, to, bytes) == 0 ? OWL_REMAP_STALE : OWL_REMAP_REFUSED;
+}
+
 /* A span that becomes longer than one may be gets a mapping, whose pages are private. */
 static void *move_out(struct owl_span *s, size_t bytes)
 {
@@ -280,7 +291,7 @@ static void *move_out(struct owl_span *s, size_t bytes)
     void *p = owl_mapping_make(bytes, OWL_QUANTUM, moved);
     if (p == NULL)
         return NULL;
-    enum owl_remap_left left = move_to(s, p, owl_round_up(bytes, owl_os.page));
+    enum owl_remap_left left = move_to_mapping(s, p, owl_round_up(bytes, owl_os.page));
     owl_pool_end_move(moved);
     if (left == OWL_REMAP_REFUSED) {
         owl_mapping_end(p);

@@ -10,7 +10,8 @@ struct mallinfo2 owl_mallinfo2(void)
 {
     struct owl_stats s;
     owl_stats_get(&s);
-    size_t arena = s.slab_bytes + s.large_bytes + s.dirty_bytes + s.clean_bytes;
+    size_t arena = s.slab_bytes + s.large_bytes + s.medium_cached_bytes + s.dirty_bytes +
+                   s.clean_bytes;
     return (struct mallinfo2){
         .arena = arena,
         .hblks = s.mapping_blocks,

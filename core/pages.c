@@ -146,7 +146,10 @@ void owl_pages_free(void *block, unsigned flags)
 {
     if ((flags & OWL_PAGES_SCRUB) && block != NULL) {
         int saved = errno;
-        wipe(block, owl_malloc_usable_size(block), owl_pages_are_private(block));
+        size_t bytes = owl_malloc_usable_size(block);
+        if (bytes == 0) /* no block, which has been reported */
+            return;
+        wipe(block, bytes, owl_pages_are_private(block));
         errno = saved;
     }
     owl_free_fast(block);
@@ -197,6 +200,8 @@ void *owl_pages_realloc(void *block, size_t pages, unsigned flags)
     if (pages == 0 || !owl_pages_flags_are_good(flags))
         return gives_none(EINVAL);
     size_t old = owl_malloc_usable_size(block);
+    if (old == 0) /* no block, which has been reported */
+        return gives_none(EINVAL);
     if (pages > PTRDIFF_MAX / owl_os.page)
         return gives_none(ENOMEM);
     int saved = errno;

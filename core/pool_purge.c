@@ -155,7 +155,8 @@ static size_t storm_bound(uint64_t now)
 
 /* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being
  * purged. Past the softer one it is purged only if that has not been done too often lately: to
- * purge what is soon wanted again costs page faults. */
+ * purge what is soon wanted again costs page faults. Where the system refuses, as it does with what
+ * is locked, it is not asked again for a while. */
 void owl_pool_bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
@@ -163,6 +164,8 @@ void owl_pool_bound_dirty(void)
     if (dirty <= soft || owl_pool.holders > 0)
         return;
     uint64_t now = owl_os.milliseconds();
+    if (now < owl_pool.refused_until)
+        return;
     enum owl_runs_which which = OWL_RUNS_LARGEST;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
     if (excess > allowance(&owl_pool.bounding, now, OWL_PURGE_RATE, OWL_PURGE_MOST)) {
@@ -172,7 +175,10 @@ void owl_pool_bound_dirty(void)
         excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
         which = OWL_RUNS_SMALL;
     }
-    use_allowance(&owl_pool.bounding, purge_down_to(dirty - excess, which));
+    size_t purged = purge_down_to(dirty - excess, which);
+    if (purged == 0)
+        owl_pool.refused_until = now + OWL_REFUSED_MS;
+    use_allowance(&owl_pool.bounding, purged);
 }
 
 /* --- the limit --------------------------------------------------------------- */

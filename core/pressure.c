@@ -84,6 +84,18 @@ static void open_stalls(const char *path)
     keep(result, file);
 }
 
+static void open_events(const struct owl_pressure_group *g)
+{
+    char path[OWL_PRESSURE_PATH];
+    struct owl_file file;
+    if (!owl_pressure_file(g, OWL_PRESSURE_EVENTS, path))
+        return;
+    int result = owl_os.pressure_open(&file, path, NULL);
+    if (result != 0 && owl_pressure_file(g, OWL_PRESSURE_EVENTS_OLD, path))
+        result = owl_os.pressure_open(&file, path, NULL);
+    keep(result, file);
+}
+
 static void close_files(void)
 {
     for (size_t i = 0; i < watch.count; i++)
@@ -94,7 +106,6 @@ static void close_files(void)
 static void open_files(void)
 {
     char path[OWL_PRESSURE_PATH];
-    struct owl_file file;
     watch.incomplete = false;
     owl_pressure_find(&watch.places);
     open_stalls("/proc/pressure/memory");
@@ -103,8 +114,7 @@ static void open_files(void)
     watch.stalls = watch.count;
     struct owl_pressure_group g = watch.places.v2;
     do {
-        if (owl_pressure_file(&g, "memory.events", path))
-            keep(owl_os.pressure_open(&file, path, NULL), file);
+        open_events(&g);
     } while (watch.count < OWL_PRESSURE_FILES && owl_pressure_up(&g));
 }
 

@@ -218,14 +218,15 @@ static bool sum_line(char *text, void *context)
     return true;
 }
 
-static uint64_t read_sum(const struct owl_pressure_group *g, const char *file,
-                         const char *const *names)
+/* False: the file cannot be read. */
+static bool read_sum(const struct owl_pressure_group *g, const char *file,
+                     const char *const *names, uint64_t *sum)
 {
     char path[OWL_PRESSURE_PATH];
     struct sum s = {.names = names};
-    if (owl_pressure_file(g, file, path))
-        owl_os.lines(path, sum_line, &s);
-    return s.sum;
+    bool read = owl_pressure_file(g, file, path) && owl_os.lines(path, sum_line, &s) == 0;
+    *sum = s.sum;
+    return read;
 }
 
 static double nearness(uint64_t used, uint64_t limit)
@@ -261,21 +262,31 @@ static void look_at_group(const struct owl_pressure_group *g, const struct names
     look->limited = true;
     if (!read_number(g, n->current, &current) || nearness(current, least) == 0.0)
         return;
-    uint64_t droppable = read_sum(g, "memory.stat", n->droppable);
+    uint64_t droppable;
+    read_sum(g, "memory.stat", n->droppable, &droppable);
     current -= droppable < current ? droppable : current;
     look->severity = larger(look->severity, nearness(current, least));
+}
+
+/* How often the group's own limits were hit. */
+static uint64_t events_of(const struct owl_pressure_group *g)
+{
+    static const char *const hits[] = {"high", "max", "oom", NULL};
+    uint64_t events;
+    if (!read_sum(g, OWL_PRESSURE_EVENTS, hits, &events))
+        read_sum(g, OWL_PRESSURE_EVENTS_OLD, hits, &events);
+    return events;
 }
 
 static void look_at_groups(struct owl_pressure_group g, const struct names *n,
                            struct owl_pressure_look *look)
 {
-    static const char *const hits[] = {"high", "max", "oom", NULL};
     if (g.path[0] == '\0')
         return;
     do {
         look_at_group(&g, n, look);
         if (n == &of_v2)
-            look->events += read_sum(&g, "memory.events", hits);
+            look->events += events_of(&g);
     } while (owl_pressure_up(&g));
 }
 

@@ -82,6 +82,7 @@ int owl_range_add(enum owl_backing backing, size_t least)
 
     struct owl_range *r = &owl_ranges[number];
     if (backing == OWL_MEMFD && !back_by_file(r, p, granules)) {
+        r->file = (struct owl_file){0}; /* it has not ended: the next range is here */
         owl_os.unmap(p, reservation_bytes(granules));
         return -1;
     }

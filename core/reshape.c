@@ -152,9 +152,10 @@ static int export_block(struct owl_span *s, void *p, size_t *offset)
 
 int owl_export(void *p, size_t *offset)
 {
-    struct owl_span *s = owl_malloc_usable_size(p) != 0 ? large_of(p) : NULL;
+    bool block = owl_malloc_usable_size(p) != 0;
+    struct owl_span *s = block ? large_of(p) : NULL;
     if (s == NULL || (uintptr_t)p % owl_os.page != 0) {
-        errno = s == NULL && p != NULL && is_mapping(p) ? ENOTSUP : EINVAL;
+        errno = block && is_mapping(p) ? ENOTSUP : EINVAL;
         return -1;
     }
     OWL_TOOLS_INSIDE;

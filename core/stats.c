@@ -44,6 +44,7 @@ void owl_stats_get(struct owl_stats *s)
         .small_bytes = less(t.slabs.bytes_out, t.cached.bytes),
         .large_bytes = less(pool.used << OWL_GRANULE_SHIFT, slab_bytes + t.cached.stock_bytes),
         .cached_bytes = t.cached.bytes + t.cached.stock_bytes,
+        .medium_cached_bytes = t.cached.stock_bytes,
         .remote_bytes = t.cached.remote_bytes,
         .slabs = t.slabs.slabs,
         .slab_bytes = slab_bytes,

@@ -184,6 +184,9 @@
 /* Past that bound, so much of it is purged besides what is too much: the bound divided by this. */
 #define OWL_DIRTY_SLACK 8
 
+/* Milliseconds until the system is asked again for what it has refused to take. */
+#define OWL_REFUSED_MS 100
+
 /* For that bound so many granules are purged in a second, and so many at once after a pause:
  * purging and using again takes some 25 us a granule, so this is 5 % of a processor. Past it,
  * there may be more: so many times the option `dirty`, or as much as is in use, or, if at least so

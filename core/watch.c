@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "check.h"
 #include "lock.h"
 #include "os.h"
 #include "tune.h"
@@ -328,7 +329,8 @@ static int begin_by(struct owl_watch *w)
             insert(w);
             if (arm_all(w) == 0)
                 return 0;
-            w->by->end(w);
+            if (w->by->end(w) != 0) /* pages that were set aside cannot come back */
+                owl_report_fatal(OWL_FAULT_REMAP, w->start, w->bytes);
             take_out(w);
             close_unused(w->by);
             errno = ENOMEM;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <owl/check.h>
 #include <owl/large.h>
+#include <owl/pages.h>
 #include <pthread.h>
 #include <setjmp.h>
 
@@ -97,6 +98,15 @@ static void realloc_of_what_is_none(void)
     expect(foreign, bytes);
     check(owl_dup(p + 16) == NULL && errno == EINVAL);
     expect_small(interior, p + 16, p);
+    errno = 0;
+    size_t offset;
+    check(owl_export(opaque(bytes), &offset) == -1 && errno == EINVAL);
+    expect(foreign, bytes);
+    errno = 0;
+    check(owl_pages_realloc(opaque(bytes), 3, 0) == NULL && errno == EINVAL);
+    expect(foreign, bytes);
+    owl_pages_free(opaque(bytes), OWL_PAGES_SCRUB);
+    expect(foreign, bytes);
     owl_free(p);
 }
 

@@ -105,6 +105,29 @@ static void small_ones_are_guarded(void)
     owl_free(p);
 }
 
+static void *(*reserve)(size_t bytes);
+
+static void *reserve_whole_pages(size_t bytes)
+{
+    return (void *)owl_round_up((uintptr_t)reserve(bytes + owl_os.page), owl_os.page);
+}
+
+/* Slots are whole pages where these are larger than any block. */
+static void with_large_pages_too(void)
+{
+    owl_free(owl_malloc(1));
+    reserve = owl_os.reserve;
+    owl_os.reserve = reserve_whole_pages;
+    owl_os.page = 65536;
+    guard(1);
+    for (int i = 0; i < 50; i++) {
+        char *p = owl_malloc(100);
+        check(owl_guard_contains(p));
+        memset(p, 1, 100);
+        owl_free(p);
+    }
+}
+
 static void alignments_hold(void)
 {
     guard(1);
@@ -540,6 +563,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         child_test(small_ones_are_guarded),
+        child_test(with_large_pages_too),
         child_test(alignments_hold),
         child_test(there_are_only_so_many),
         child_test(what_was_freed_stays_so),

@@ -32,6 +32,10 @@ static void mallinfo2_tells_what_is_in_use(void)
     owl_malloc_trim(0);
     m = owl_mallinfo2();
     check(m.uordblks == 0 && m.hblks == 0 && m.hblkhd == 0 && m.keepcost == 0);
+    size_t arena = m.arena, free_bytes = m.fordblks;
+    owl_free(owl_malloc(600000)); /* which the thread keeps */
+    m = owl_mallinfo2();
+    check(m.uordblks == 0 && m.arena == arena && m.fordblks == free_bytes);
 }
 
 /* Enough of a parser: elements nest, attributes are quoted, nothing else is there. */

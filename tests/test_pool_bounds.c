@@ -168,6 +168,24 @@ static void pass(uint64_t milliseconds)
     owl_pool.bounding = (struct owl_allowance){.granules = 0, .at = now};
 }
 
+/* Where nothing can be given back, the system is asked ten times a second and not with each call. */
+static void what_is_refused_is_not_asked_for_each_time(void)
+{
+    enum { MANY = 400 };
+    static struct owl_span *runs[MANY];
+    bool zero;
+    set_up_stopped();
+    for (int i = 0; i < MANY; i++)
+        runs[i] = owl_pool_take(OWL_PRIVATE, 2, 0, &zero);
+    fault_always(FAULT_PURGE);
+    for (int i = 0; i < MANY; i++)
+        owl_pool_give(runs[i], 2);
+    check(calls_of(FAULT_PURGE) == 1);
+    now += OWL_REFUSED_MS;
+    owl_pool_give(owl_pool_take(OWL_PRIVATE, 2, 0, &zero), 2);
+    check(calls_of(FAULT_PURGE) == 2 && owl_pool_is_valid());
+}
+
 /* In a large program, if there may be a scavenger, with what is in use as much as was in use
  * lately, and half of that; not what was in use before. */
 static void what_was_used_lately_stays(void)
@@ -269,6 +287,7 @@ int main(void)
         child_test(nothing_is_purged_below_the_bound),
         child_test(purge_keeps_what_it_is_told),
         child_test(little_stays_in_a_storm),
+        child_test(what_is_refused_is_not_asked_for_each_time),
         child_test(what_was_used_lately_stays),
         child_test(what_an_ended_thread_leaves_does_not),
         child_test(threads_that_come_and_go_find_it),

@@ -247,11 +247,16 @@ static void handlers_hear_of_stalls(void)
     check(b.calls == 2);
     /* a count that is there from the beginning is no news, one that grows is */
     file_says(PSI, "some avg10=0.00 avg60=0.00\n");
+    file_says("/cg/a/memory.events.local", "high 0\n");
     file_says("/cg/a/memory.events", "high 0\n");
     news(3);
     nap(5 * PAUSE);
     check(b.calls == 2);
-    file_says("/cg/a/memory.events", "high 1\n");
+    file_says("/cg/a/memory.events", "high 1\n"); /* of a group below */
+    news(3);
+    nap(5 * PAUSE);
+    check(b.calls == 2);
+    file_says("/cg/a/memory.events.local", "high 1\n");
     news(3);
     await(b.calls == 3);
     check(a.last == 1.0);

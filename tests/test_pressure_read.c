@@ -129,6 +129,9 @@ static void limits_of_groups_do(void)
     file_says("/cg/memory.events", "max 1000\n");
     owl_pressure_look(&p, &l);
     check(l.events == 1433);
+    file_says("/cg/a/memory.events.local", "high 3\nmax 0\noom 0\n");
+    owl_pressure_look(&p, &l); /* the others were those of groups beside ours */
+    check(l.events == 1004);
     file_says("/cg/a/memory.max", "0\n"); /* nothing is allowed */
     owl_pressure_look(&p, &l);
     check(l.severity == 1.0);

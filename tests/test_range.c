@@ -214,6 +214,23 @@ static void there_is_a_last_range(void)
 }
 
 /* Each of the calls that one commit makes. */
+static int no_file(struct owl_file *file, size_t bytes)
+{
+    (void)bytes;
+    file->descriptor = -1;
+    return -1;
+}
+
+/* That one was to have a file is forgotten when it gets none. */
+static void a_range_without_a_file_is_the_next_one(void)
+{
+    set_up_small();
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
+    owl_os.file_make = no_file;
+    check(owl_range_add(OWL_MEMFD, 1) == -1);
+    check(owl_range_add(OWL_PRIVATE, 1) == 1 && !owl_range_has_ended(1));
+}
+
 static void refused_commits_change_nothing(void)
 {
     size_t step = OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT;
@@ -327,6 +344,7 @@ int main(void)
         child_test(other_addresses_are_not_found),
         child_test(further_ranges_are_found),
         child_test(there_is_a_last_range),
+        child_test(a_range_without_a_file_is_the_next_one),
         child_test(refused_commits_change_nothing),
         child_test(near_a_limit_steps_are_small),
         child_test(small_ranges_can_be_used_to_their_end),

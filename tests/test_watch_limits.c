@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 
+#include "death.h"
 #include "watching.h"
 
 enum { PAGES = 32 };
@@ -211,6 +212,23 @@ static void the_end_needs_memory(void)
     check(owl_unwatch(p) == 0);
     check_filled(p);
     check(events == 2);
+}
+
+/* And what cannot be brought back when a watch could not begin is not left behind in silence. */
+static void a_beginning_that_cannot_be_undone(void)
+{
+    char *p = culprit(new_filled());
+    owl_os.move = no_move;
+    fail = 100;
+    pass = 1;
+    owl_watch(p, PAGES * page, OWL_WATCH_ACCESS | OWL_WATCH_PROTECTION, count, NULL);
+}
+
+static void what_is_lost_is_told(void **state)
+{
+    (void)state;
+    assert_death("a_beginning_that_cannot_be_undone", a_beginning_that_cannot_be_undone,
+                 "does not let its pages be moved back");
 }
 
 /* As a kernel that cannot protect pages that are not there: it is not asked to. */
@@ -475,6 +493,7 @@ int main(void)
         watch_test(a_watch_needs_memory),
         watch_test(accesses_are_tried_again),
         watch_test(the_end_needs_memory),
+        cmocka_unit_test(what_is_lost_is_told),
         watch_test(writes_to_missing_pages_of_old_kernels),
         watch_test(system_calls_are_refused_watched_pages),
         watch_test(children_are_not_watched),

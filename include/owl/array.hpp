@@ -55,13 +55,13 @@ public:
     using const_reverse_iterator = std::reverse_iterator<const_iterator>;
 
     array() noexcept : a(nothing()) {}
-    explicit array(size_type count) : array() { resize(count);; }
-    array(size_type count, const T &value) : array() { resize(count, value);; }
+    explicit array(size_type count) : array() { resize(count); }
+    array(size_type count, const T &value) : array() { resize(count, value); }
     template <class I, class = input<I>> array(I from, I to) : array()
     {
-        insert(cend(), from, to);;
+        insert(cend(), from, to);
     }
-    array(std::initializer_list<T> list) : array() { append(list.begin(), list.size());; }
+    array(std::initializer_list<T> list) : array() { append(list.begin(), list.size()); }
     array(const array &other) noexcept
         : a(other.is_nothing() ? nothing() : owl_array_ref(other.a))
     {

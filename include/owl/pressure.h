@@ -12,7 +12,7 @@
  *     memory.limit_in_bytes): 0 at three quarters of it, 1 at the limit, even between. Files that
  *     the kernel can drop at once (inactive_file) do not count;
  *   - 1 when one of these limits was hit, or memory ran out there, since the last look
- *     (memory.events);
+ *     (memory.events.local, or memory.events before Linux 5.2);
  *   - the option `limit` (owl/option.h): as for a group's, by what is in use.
  *
  * What is less than 1/32 counts as 0. A file that is not there, or may not be read, says nothing.

@@ -40,7 +40,8 @@ struct owl_stats {
     size_t peak_bytes;     /* the most there was at once in slabs, large blocks and mappings */
     size_t threads;        /* threads that have a cache */
     size_t caches;         /* caches, with those kept for the next threads */
-    size_t reserved[16];   /* 0 */
+    size_t medium_cached_bytes; /* of cached_bytes, the medium ones; those in no slab */
+    size_t reserved[15];   /* 0 */
 };
 
 /* Fills in the counts of this moment. It cannot fail; it takes the locks of slabs and of the pool
