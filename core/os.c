@@ -124,9 +124,14 @@ static int os_fill(void *start, size_t bytes)
     return -1;
 }
 
-/* A move that is refused may have unmapped what was there. */
+/* A move that is refused may have unmapped what was there; where nothing may be mapped, it would stay
+ * a hole, and so none is begun. */
 static int move_pages(void *from, size_t bytes, void *to, size_t to_bytes, int flags)
 {
+    if (!owl_os.may_map()) {
+        errno = ENOMEM;
+        return -1;
+    }
     if (mremap(from, bytes, to_bytes, MREMAP_MAYMOVE | MREMAP_FIXED | flags, to) != MAP_FAILED)
         return 0;
     int saved = errno;
@@ -236,23 +241,43 @@ static size_t os_address_limit(void)
     return r.rlim_cur;
 }
 
-/* The second number of statm, in pages. Read without stdio, which would allocate. */
-static size_t os_resident(void)
+/* The first two numbers of statm, in pages: bytes that are mapped, and that are resident. Read
+ * without stdio, which would allocate. 0, and 0: the system does not tell. */
+static void read_statm(size_t bytes[2])
 {
     char text[128];
+    ssize_t n = 0;
     int file = os_open("/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
-    if (file < 0)
-        return 0;
-    ssize_t n = os_read(file, text, sizeof text - 1);
-    os_close_file(file);
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    const char *at = strchr(text, ' ');
-    size_t pages = 0;
-    for (at = at != NULL ? at + 1 : ""; *at >= '0' && *at <= '9'; at++)
-        pages = pages * 10 + (size_t)(*at - '0');
-    return pages * (size_t)sysconf(_SC_PAGESIZE);
+    if (file >= 0) {
+        n = os_read(file, text, sizeof text - 1);
+        os_close_file(file);
+    }
+    text[n > 0 ? n : 0] = '\0';
+    const char *at = text;
+    for (int i = 0; i < 2; i++) {
+        size_t pages = 0;
+        for (; *at >= '0' && *at <= '9'; at++)
+            pages = pages * 10 + (size_t)(*at - '0');
+        bytes[i] = pages * (size_t)sysconf(_SC_PAGESIZE);
+        at += *at == ' ';
+    }
+}
+
+static size_t os_resident(void)
+{
+    size_t bytes[2];
+    read_statm(bytes);
+    return bytes[1];
+}
+
+static bool os_may_map(void)
+{
+    struct rlimit r;
+    size_t bytes[2];
+    if (getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
+        return true;
+    read_statm(bytes);
+    return bytes[0] <= r.rlim_cur;
 }
 
 /* From the 16 random bytes that the kernel gives each process, without a call. The C library's
@@ -336,6 +361,7 @@ struct owl_os owl_os = {
     .barrier = os_barrier,
     .milliseconds = os_milliseconds,
     .address_limit = os_address_limit,
+    .may_map = os_may_map,
     .resident = os_resident,
     .secret = os_secret,
     .message = os_message,

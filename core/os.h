@@ -154,6 +154,9 @@ struct owl_os {
 
     /* Bytes of address space this process may have in all; SIZE_MAX: no limit. */
     size_t (*address_limit)(void);
+    /* Whether what is mapped is within that limit, as it is now: else the system refuses to map
+     * anything, and so to map again what was just unmapped. */
+    bool (*may_map)(void);
     /* Bytes of memory that this process has now. 0: the system does not tell. */
     size_t (*resident)(void);
     /* A number that an attacker does not know. */

@@ -167,6 +167,13 @@ static void *copied(char *block, size_t old, size_t pages, unsigned flags)
     return p;
 }
 
+/* Whose end is its beginning too. */
+static bool is_ring(const char *block)
+{
+    const struct owl_span *s = owl_span_of(block);
+    return s != NULL && s->kind == OWL_KIND_LARGE && owl_large_is_ring(s);
+}
+
 /* Small blocks are copied even where they could stay, so that a block has exactly the pages asked
  * for. A large one that shrinks stays where it is: its end can be wiped before. */
 static void *resized(char *block, size_t old, size_t pages, unsigned flags)
@@ -175,7 +182,7 @@ static void *resized(char *block, size_t old, size_t pages, unsigned flags)
     if (old == bytes)
         return block;
     if (owl_tools.on || old <= OWL_SMALL_MAX || bytes <= OWL_SMALL_MAX ||
-        ((flags & OWL_PAGES_SCRUB) && bytes > old))
+        ((flags & OWL_PAGES_SCRUB) && (bytes > old || is_ring(block))))
         return copied(block, old, pages, flags);
     if (flags & OWL_PAGES_SCRUB)
         wipe(block + bytes, old - bytes, owl_pages_are_private(block));

@@ -290,8 +290,17 @@ bool owl_pool_is_valid(void)
     return valid;
 }
 
-/* The runs are taken out of the lists before their ranges change, which decide about the list.
- * Above the top, too, a range may map its file, so it ends there from now on. */
+/* Above the top, too, a range maps its file, all of whose memory lives as long as one mapping. */
+static void leave_file_above(const struct owl_range *r)
+{
+    size_t committed = owl_word_load_relaxed(&r->committed);
+    if (committed > r->top)
+        owl_range_reset((void *)(r->base + (r->top << OWL_GRANULE_SHIFT)),
+                        (committed - r->top) << OWL_GRANULE_SHIFT);
+}
+
+/* The runs are taken out of the lists before their ranges change, which decide about the list. A
+ * range ends at its top from now on: the system may refuse to let the file go above. */
 static void make_private(void)
 {
     owl_u32_store_relaxed(&owl_pool.private_late, 0);
@@ -300,6 +309,7 @@ static void make_private(void)
         if (owl_backing_of(i) == OWL_MEMFD) {
             owl_u32_store_release(&owl_ranges[i].backing, OWL_PRIVATE);
             owl_ranges[i].granules = owl_ranges[i].top;
+            leave_file_above(&owl_ranges[i]);
         }
     while (chain != NULL) {
         struct owl_span *s = chain;
@@ -336,6 +346,7 @@ void owl_pool_fork_prepare(void)
            owl_pool_wait_for_purge())
         continue;
     owl_pool.holders--;
+    owl_range_obey_limit(); /* or else no block of a file can be mapped privately */
 }
 
 void owl_pool_fork_parent(void)

@@ -101,6 +101,9 @@ bool owl_pool_decay(void);
 /* Gives back what describes long clean runs. */
 void owl_pool_purge_metadata(void);
 
+/* Gives back addresses that are reserved, if RLIMIT_AS was set below them. */
+void owl_pool_obey_address_limit(void);
+
 struct owl_pool_counts owl_pool_count(void);
 
 /* Counts bytes of memory that is not the pool's for the limit, before they are had, and after they

@@ -52,12 +52,14 @@ static enum growth renew(unsigned number, size_t granules)
     if (!owl_range_has_ended(number) || owl_word_load_relaxed(&r->committed) < granules ||
         owl_runs_end(r, 0, top) < top)
         return FULL;
+    size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
     bool remapped = owl_runs_carve_all(r, 0, 0, top);
+    bool clean = owl_runs_granules(OWL_FREE_DIRTY) == dirty;
     r->top = 0;
     enum owl_range_renewed renewed = owl_range_renew(number);
     if (renewed == OWL_RANGE_RENEWED)
         return GROWN;
-    bool clean = renewed == OWL_RANGE_CLEAN;
+    clean |= renewed == OWL_RANGE_CLEAN; /* or who purges what is dirty would try for ever */
     if (top > 0 && renewed != OWL_RANGE_GONE) {
         r->top = top;
         owl_runs_add(r->map, top, clean ? OWL_FREE_CLEAN : OWL_FREE_DIRTY, !clean && remapped);

@@ -287,3 +287,10 @@ void owl_pool_purge_metadata(void)
     owl_runs_each(OWL_PRIVATE, OWL_FREE_CLEAN, OWL_METADATA_GRANULES, purge_metadata_of);
     owl_pool_unlock();
 }
+
+void owl_pool_obey_address_limit(void)
+{
+    owl_pool_lock();
+    owl_range_obey_limit();
+    owl_pool_unlock();
+}

@@ -201,14 +201,43 @@ void owl_range_purge_metadata(unsigned number, size_t from, size_t to)
     purge_part(r->map, (from + 1) * sizeof(struct owl_span), (to - 1) * sizeof(struct owl_span));
 }
 
-/* A refusal keeps addresses that nobody uses. */
+/* The addresses from one on, up to another. A refusal keeps some that nobody uses. */
+static void give_back(uintptr_t from, uintptr_t to)
+{
+    from = owl_round_up(from, owl_os.page);
+    if (from < to)
+        owl_os.unmap((void *)from, to - from);
+}
+
+/*
+ *    | page map    | free bits    | granules       |
+ *      used | back   used | back    used  |  back
+ */
 void owl_range_end(unsigned number)
 {
     struct owl_range *r = &owl_ranges[number];
-    uintptr_t top = r->base + (owl_word_load_relaxed(&r->committed) << OWL_GRANULE_SHIFT);
-    uintptr_t end = r->reservation + r->reserved;
-    if (top < end && owl_os.unmap((void *)top, end - top) == 0)
-        r->reserved = top - r->reservation;
+    size_t used = owl_word_load_relaxed(&r->committed);
+    uintptr_t top = r->base + (used << OWL_GRANULE_SHIFT);
+    if (r->reserved == 0)
+        return;
+    give_back((uintptr_t)(r->map + used), (uintptr_t)r->bits);
+    give_back((uintptr_t)r->bits + used * BITS_BYTES, r->base);
+    give_back(top, r->reservation + r->reserved);
+    r->reserved = 0;
+}
+
+/* Nobody's granules are gone: what was accessible stays so. */
+void owl_range_obey_limit(void)
+{
+    uint32_t count = owl_u32_load_relaxed(&owl_range_count);
+    if (owl_os.may_map())
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        struct owl_range *r = &owl_ranges[i];
+        size_t used = owl_word_load_relaxed(&r->committed);
+        owl_range_end(i);
+        r->granules = r->granules < used ? r->granules : used;
+    }
 }
 
 /* What was accessible stays so, and no more than that is the range's. */

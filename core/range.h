@@ -102,7 +102,7 @@ struct owl_span {
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
 
 struct owl_range {
-    uintptr_t reservation; /* all of it: address and bytes */
+    uintptr_t reservation; /* all of it: address, and bytes; 0: what is not in use went back */
     size_t reserved;
     uintptr_t base;        /* of granule 0 */
     struct owl_span *map;  /* of granule 0 */
@@ -193,8 +193,12 @@ int owl_range_purge(unsigned r, size_t from, size_t to, bool remapped);
  * zero then. */
 void owl_range_purge_metadata(unsigned r, size_t from, size_t to);
 
-/* The range will not grow any more: addresses above those that were made accessible go back. */
+/* The range will not grow any more: addresses behind those that were made accessible go back. */
 void owl_range_end(unsigned r);
+
+/* The same with all ranges, if a limit on addresses was set when they were there, and is passed: it
+ * would let neither the program nor this library map anything. Under the pool's lock. */
+void owl_range_obey_limit(void);
 
 /* Whether that was done because a fork ended the use of the range's file. (A range that never had
  * one has 0 for a descriptor, one whose file is closed -1.) */

@@ -131,7 +131,7 @@ enum owl_remap_left owl_remap_grow(void *from, size_t bytes, void *to, size_t to
 
 int owl_remap_extend(void *end, size_t bytes)
 {
-    if (owl_os.unmap(end, bytes) != 0 || owl_os.lengthen(end, bytes) == 0)
+    if (!owl_os.may_map() || owl_os.unmap(end, bytes) != 0 || owl_os.lengthen(end, bytes) == 0)
         return 0;
     return fill(end, bytes);
 }

@@ -45,6 +45,7 @@ size_t owl_scavenger_purge(size_t keep)
     owl_cache_each(purge_all, &purged);
     purged += owl_pool_purge(keep);
     owl_pool_purge_metadata();
+    owl_pool_obey_address_limit();
     return purged;
 }
 
@@ -70,6 +71,7 @@ bool owl_scavenger_look(void)
     l.left |= owl_pool_decay();
     if (!l.left)
         owl_pool_purge_metadata();
+    owl_pool_obey_address_limit();
     return l.left;
 }
 

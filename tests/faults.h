@@ -43,6 +43,7 @@ enum fault_call {
     FAULT_MAPPING_COUNT,
     FAULT_HIDDEN_START,
     FAULT_BARRIER,
+    FAULT_MAY_MAP,
     FAULT_RESIDENT,
     FAULT_LINES,
     FAULT_CALLS
@@ -73,6 +74,7 @@ static const char *const fault_names[FAULT_CALLS] __attribute__((unused)) = {
     [FAULT_MAPPING_COUNT] = "mapping_count",
     [FAULT_HIDDEN_START] = "hidden_start",
     [FAULT_BARRIER] = "barrier",
+    [FAULT_MAY_MAP] = "may_map",
     [FAULT_RESIDENT] = "resident",
     [FAULT_LINES] = "lines",
 };
@@ -169,22 +171,27 @@ static inline int fault_unmap(void *start, size_t bytes)
     return fault_due(FAULT_UNMAP) ? -1 : faults.real.unmap(start, bytes);
 }
 
-/* A move that is refused may have put fresh memory where it was to go. */
+/* A move that is refused may have put fresh memory where it was to go; it is refused as well where
+ * nothing may be mapped. */
 static inline int fault_move(void *from, void *to, size_t bytes)
 {
-    if (!fault_due(FAULT_MOVE))
-        return faults.real.move(from, to, bytes);
+    bool due = fault_due(FAULT_MOVE);
+    if (!due && faults.real.move(from, to, bytes) == 0)
+        return 0;
     fault_is_torn = true;
-    faults.real.reset(to, bytes);
+    if (due)
+        faults.real.reset(to, bytes);
     return -1;
 }
 
 static inline int fault_carry(void *from, size_t bytes, void *to, size_t to_bytes)
 {
-    if (!fault_due(FAULT_CARRY))
-        return faults.real.carry(from, bytes, to, to_bytes);
+    bool due = fault_due(FAULT_CARRY);
+    if (!due && faults.real.carry(from, bytes, to, to_bytes) == 0)
+        return 0;
     fault_is_torn = true;
-    faults.real.reset(to, to_bytes);
+    if (due)
+        faults.real.reset(to, to_bytes);
     return -1;
 }
 
@@ -269,6 +276,11 @@ static inline int fault_hidden_start(void (*body)(bool alone), owl_word *local, 
 static inline int fault_barrier(void)
 {
     return fault_due(FAULT_BARRIER) ? -1 : faults.real.barrier();
+}
+
+static inline bool fault_may_map(void)
+{
+    return !fault_due(FAULT_MAY_MAP) && faults.real.may_map();
 }
 
 static inline size_t fault_resident(void)
@@ -360,6 +372,7 @@ static inline void faults_install(void)
     owl_os.mapping_count = fault_mapping_count;
     owl_os.hidden_start = fault_hidden_start;
     owl_os.barrier = fault_barrier;
+    owl_os.may_map = fault_may_map;
     owl_os.resident = fault_resident;
     owl_os.lines = fault_lines;
 }

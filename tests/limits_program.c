@@ -7,6 +7,7 @@
  *
  *   files       no file may be opened      closed      all descriptors but 2 are closed
  *   mappings    nearly all mappings the system allows are there already
+ *   addresses   from now on there are 2 GiB of addresses, fewer than are reserved
  *   CALL=ERROR  a system call fails with this number: memfd_create, mremap, madvise, membarrier,
  *               clone, userfaultfd
  */
@@ -36,6 +37,8 @@ extern void *owl_ring(size_t bytes) __attribute__((weak));
 extern size_t owl_trim(size_t keep) __attribute__((weak));
 
 enum { REFUSED = 3 };
+
+#define LARGE (40 * MIB) /* it lies in a file, where there are any */
 
 static unsigned long refused;
 
@@ -92,10 +95,13 @@ static void limit(const char *what)
     const char *equals = strchr(what, '=');
     size_t length = equals != NULL ? (size_t)(equals - what) : 0;
     struct rlimit none = {.rlim_cur = 3, .rlim_max = 3};
+    struct rlimit few = {.rlim_cur = 2048 * MIB, .rlim_max = 2048 * MIB};
     if (strcmp(what, "files") == 0)
         check(setrlimit(RLIMIT_NOFILE, &none) == 0);
     else if (strcmp(what, "mappings") == 0)
         use_up_mappings();
+    else if (strcmp(what, "addresses") == 0)
+        check(setrlimit(RLIMIT_AS, &few) == 0);
     for (int i = 0; strcmp(what, "closed") == 0 && i < 70000; i++)
         if (i != 2)
             close(i);
@@ -217,11 +223,38 @@ static void threads_and_forks(void)
     free(p);
 }
 
+/* What the parent writes after a fork the child does not see. */
+static void a_fork_copies(char *p, size_t bytes)
+{
+    int ends[2];
+    char c;
+    check(pipe(ends) == 0 || errno == EMFILE);
+    if (p == NULL || errno == EMFILE)
+        return;
+    pid_t pid = fork();
+    if (pid == 0) {
+        check(read(ends[0], &c, 1) == 1);
+        look(p, bytes, 3);
+        _exit(0);
+    }
+    fill(p, 0, bytes, 4);
+    int status = 1;
+    check(write(ends[1], "w", 1) == 1);
+    check(pid < 0 || (waitpid(pid, &status, 0) == pid && status == 0)); /* it may be refused */
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(int argc, char **argv)
 {
-    char *before = get(2 * MIB, 1), *small = get(100, 2);
+    char *before = get(2 * MIB, 1), *small = get(100, 2), *large = get(LARGE, 3);
+    errno = 0;
     for (int i = 1; i < argc; i++)
         limit(argv[i]);
+    growing_block();
+    errno = 0;
+    a_fork_copies(large, LARGE);
+    free(large);
     for (int round = 0; round < 2; round++) {
         small_blocks();
         growing_block();

@@ -71,6 +71,7 @@ for backing in auto memfd; do
         skip "calls that are refused, $backing" 'no filters may be set here'
     fi
     try "mappings used up, $backing" either owl "$program" mappings
+    try "addresses become few, $backing" refuses_none owl "$program" addresses
 done
 backing=auto
 

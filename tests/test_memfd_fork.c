@@ -299,6 +299,30 @@ static void frozen_pages_are_cleared(void)
     check(owl_stats_heap_is_valid());
 }
 
+static bool a_file_is_mapped(void)
+{
+    char line[512];
+    bool found = false;
+    FILE *f = fopen("/proc/self/maps", "r");
+    check(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL)
+        found = found || strstr(line, "memfd:owlalloc") != NULL;
+    fclose(f);
+    return found;
+}
+
+/* All memory of the file lives as long as anything is mapped of it. */
+static void the_file_ends_with_its_blocks(void)
+{
+    set_up();
+    char *p = filled(4 * MIB, 1);
+    check(a_file_is_mapped());
+    fork_and_wait();
+    check(a_file_is_mapped() && holds(p, 4 * MIB, 1));
+    owl_free(p);
+    check(!a_file_is_mapped());
+}
+
 /* The same with the option that fills free blocks with zeroes. */
 static void frozen_blocks_are_wiped(void)
 {
@@ -373,6 +397,7 @@ int main(void)
         child_test(shared_until_freed),
         child_test(frozen_blocks_leave_zeroes),
         child_test(frozen_pages_are_cleared),
+        child_test(the_file_ends_with_its_blocks),
         child_test(frozen_blocks_are_wiped),
         child_test(fork_without_descriptors),
         child_test(files_begin_anew),

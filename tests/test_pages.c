@@ -209,6 +209,16 @@ static void scrubbed_by_realloc(void)
     }
 }
 
+/* The end of a ring is its beginning. */
+static void scrubbed_ring(void)
+{
+    set_up();
+    char *p = owl_ring(20 * page);
+    fill(p, 20, 3);
+    char *q = owl_pages_realloc(p, 30, OWL_PAGES_SCRUB);
+    check(q != NULL && is_filled(q, 30, 3));
+}
+
 static void realloc_keeps_contents(void)
 {
     uint64_t state = 1;
@@ -339,6 +349,7 @@ int main(void)
         child_test(release_holds_without_the_system),
         child_test(scrubbed_contents_are_gone),
         child_test(scrubbed_by_realloc),
+        child_test(scrubbed_ring),
         child_test(realloc_keeps_contents),
         child_test(blocks_beyond_spans),
         child_test(swapped),

@@ -64,8 +64,8 @@ OWL_API int owl_export(void *p, size_t *offset);
  * mapped twice in a row, so that byte i and byte i + bytes are the same one, and whatever lies in
  * the ring can be read and written without a look at its end. owl_malloc_usable_size tells 2 *
  * bytes. After a fork parent and child share the ring. What owl_realloc and the other functions
- * here make of a ring is an ordinary block of 2 * bytes. NULL with ENOMEM: no memory; EINVAL: not
- * such a number. */
+ * here make of a ring is an ordinary block of 2 * bytes. NULL with ENOMEM: no memory, or no
+ * files in memory (see owl_export); EINVAL: not such a number. */
 OWL_API void *owl_ring(size_t bytes);
 
 #ifdef __cplusplus

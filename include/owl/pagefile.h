@@ -44,12 +44,12 @@ enum owl_pagefile_advice {
     OWL_PAGEFILE_DONTNEED = 2  /* write pages back, and let them leave */
 };
 
-/* Sizes are in bytes, counts in pages. A later library puts more counts where `reserved` is. */
+/* size_t: in bytes; the other numbers are counts. A later library puts more counts where `reserved` is. */
 struct owl_pagefile_stats {
     size_t bytes;          /* of the range */
     size_t budget;         /* as it is in force */
-    size_t resident;       /* pages in memory */
-    size_t dirty;          /* of these, those that the file does not have yet */
+    size_t resident;       /* of pages in memory */
+    size_t dirty;          /* of these, of those that the file does not have yet */
     uint64_t faults;       /* first accesses to pages that were not in memory */
     uint64_t returns;      /* accesses to pages that were set aside */
     uint64_t write_faults; /* accesses that made a page dirty, or might have */

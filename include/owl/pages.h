@@ -42,10 +42,11 @@ enum owl_pages_flags {
     OWL_PAGES_TOP_DOWN = 8,  /* from the high end of the free addresses, away from other blocks, if
                               * the block has more than 32 KiB */
     OWL_PAGES_SCRUB = 16     /* free, and realloc of what it lets go: contents are wiped before
-                              * anybody can see the pages again */
+                              * anybody can see the pages again; those that processes share, for
+                              * all of them */
 };
 
-/* A new block. Flags: all but SCRUB. NULL with EINVAL: no pages, or flags that there are not or
+/* A new block. SCRUB has no meaning here. NULL with EINVAL: no pages, or flags that there are not or
  * that exclude each other; with ENOMEM: no memory. */
 OWL_API void *owl_pages_alloc(size_t pages, unsigned flags) OWL_ATTR(malloc);
 
