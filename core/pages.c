@@ -175,13 +175,15 @@ static bool is_ring(const char *block)
 }
 
 /* Small blocks are copied even where they could stay, so that a block has exactly the pages asked
- * for. A large one that shrinks stays where it is: its end can be wiped before. */
+ * for; and so is what does not start at a page. A large one that shrinks stays where it is: its end can be
+ * wiped before. */
 static void *resized(char *block, size_t old, size_t pages, unsigned flags)
 {
     size_t bytes = pages * owl_os.page;
-    if (old == bytes)
+    bool at_page = (uintptr_t)block % owl_os.page == 0;
+    if (old == bytes && at_page)
         return block;
-    if (owl_tools.on || old <= OWL_SMALL_MAX || bytes <= OWL_SMALL_MAX ||
+    if (owl_tools.on || !at_page || old <= OWL_SMALL_MAX || bytes <= OWL_SMALL_MAX ||
         ((flags & OWL_PAGES_SCRUB) && (bytes > old || is_ring(block))))
         return copied(block, old, pages, flags);
     if (flags & OWL_PAGES_SCRUB)

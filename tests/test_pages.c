@@ -209,6 +209,22 @@ static void scrubbed_by_realloc(void)
     }
 }
 
+/* What did not start at a page does so then. */
+static void realloc_of_other_blocks(void)
+{
+    set_up();
+    for (size_t bytes = 100; bytes < 3000000; bytes = bytes * 5 + 16) {
+        char *p = owl_malloc(bytes + 16);
+        memset(p, 3, bytes + 16);
+        p = owl_shrink_front(p, 16);
+        size_t pages = bytes / page + 1;
+        char *q = owl_pages_realloc(p, pages, OWL_PAGES_ZERO);
+        check(q != NULL && (uintptr_t)q % page == 0 && q[0] == 3 && q[bytes - 1] == 3);
+        check(owl_malloc_usable_size(q) == pages * page && owl_pages_release(q, 0, pages) == 0);
+        owl_free(q);
+    }
+}
+
 /* The end of a ring is its beginning. */
 static void scrubbed_ring(void)
 {
@@ -349,6 +365,7 @@ int main(void)
         child_test(release_holds_without_the_system),
         child_test(scrubbed_contents_are_gone),
         child_test(scrubbed_by_realloc),
+        child_test(realloc_of_other_blocks),
         child_test(scrubbed_ring),
         child_test(realloc_keeps_contents),
         child_test(blocks_beyond_spans),

@@ -88,6 +88,9 @@ size_t fuzz_bounded(size_t bytes);
 struct fuzz_block *fuzz_free_slot(void);
 struct fuzz_block *fuzz_live_slot(void);
 
+/* Memory that has to be zero: all of it is looked at, or, if it is much, what patterns are in. */
+void fuzz_be_zero(const unsigned char *p, size_t bytes);
+
 /* Compares the bytes from..to of b's contents with those at `at`. */
 void fuzz_compare(const struct fuzz_block *b, const unsigned char *at, size_t from, size_t to);
 void fuzz_compare_block(const struct fuzz_block *b);
@@ -108,7 +111,8 @@ void fuzz_alloc(unsigned which);
 void fuzz_change(unsigned which);
 void fuzz_heap(unsigned which);
 void fuzz_array(unsigned which);
-enum { FUZZ_ALLOC = 10, FUZZ_CHANGE = 14, FUZZ_HEAP = 11, FUZZ_ARRAY = 13 };
+void fuzz_pages(unsigned which);
+enum { FUZZ_ALLOC = 10, FUZZ_CHANGE = 14, FUZZ_HEAP = 11, FUZZ_ARRAY = 13, FUZZ_PAGES = 9 };
 
 /* One instruction, by the calling thread. */
 void fuzz_step(void);

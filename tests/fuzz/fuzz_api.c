@@ -22,9 +22,9 @@ int LLVMFuzzerInitialize(int *count, char ***arguments)
 void fuzz_step(void)
 {
     static void (*const subjects[])(unsigned) = {fuzz_alloc, fuzz_change, fuzz_alloc, fuzz_change,
-                                                 fuzz_change, fuzz_array, fuzz_array, fuzz_heap};
+                                                 fuzz_change, fuzz_array, fuzz_pages, fuzz_heap};
     static const unsigned counts[] = {FUZZ_ALLOC,  FUZZ_CHANGE, FUZZ_ALLOC, FUZZ_CHANGE,
-                                      FUZZ_CHANGE, FUZZ_ARRAY,  FUZZ_ARRAY, FUZZ_HEAP};
+                                      FUZZ_CHANGE, FUZZ_ARRAY,  FUZZ_PAGES, FUZZ_HEAP};
     unsigned byte = fuzz_byte(), subject = byte % 8;
     subjects[subject](byte / 8 % counts[subject]);
 }

@@ -36,7 +36,7 @@ static void keep(void *p, size_t asked, size_t alignment)
     fuzz_born(b, p, asked, alignment);
 }
 
-static void be_zero(const unsigned char *p, size_t bytes)
+void fuzz_be_zero(const unsigned char *p, size_t bytes)
 {
     size_t step = bytes <= 64 * FUZZ_KIB ? 1 : (bytes / 4096 + 4096) / 4096 * 4096;
     for (size_t i = 0; i < bytes; i += step)
@@ -55,7 +55,7 @@ static void make_zero(void)
     if (overflows)
         bytes = SIZE_MAX;
     if (p != NULL)
-        be_zero(p, bytes);
+        fuzz_be_zero(p, bytes);
     keep(p, bytes, 16);
 }
 
