@@ -130,8 +130,8 @@ static int move_private(struct owl_span *s, struct owl_span *t, size_t before)
     enum owl_remap_left left = move_to(s, owl_granule_at(t, before), room);
     t->remapped = 1;
     owl_pool_end_move(s->granules << OWL_GRANULE_SHIFT);
-    if (left == OWL_REMAP_REFUSED) {
-        owl_pool_give(t, t->granules);
+    if (left == OWL_REMAP_REFUSED) { /* a part of the pages may have been there */
+        owl_large_give(t, t->granules, owl_is_foreign(s));
         return -1;
     }
     give_left_behind(s, left);

@@ -49,8 +49,9 @@ static inline size_t owl_large_granules(size_t bytes)
  * released, which frees it. */
 static inline bool owl_large_may_retire(const struct owl_span *s)
 {
-    return s->granules <= OWL_STOCK_MAX >> OWL_GRANULE_SHIFT && s->store == NULL && !s->shared &&
-           !s->remapped && owl_backing_of(s->range) == OWL_PRIVATE;
+    return s->granules <= OWL_STOCK_MAX >> OWL_GRANULE_SHIFT &&
+           owl_backing_of(s->range) == OWL_PRIVATE && s->store == NULL && !s->shared &&
+           !s->remapped;
 }
 
 static inline void *owl_large_begin_anew(struct owl_span *s, size_t bytes)

@@ -276,6 +276,7 @@ static void make_private(struct owl_span *s)
     if (s->store == NULL && (half || owl_memfd_map(s, bytes, at, false) != 0) && copy_out(s) != 0)
         s->shared = 1;
     s->frozen = 1;
+    owl_barrier_compiler(); /* who finds it remapped, and in the middle of this, finds that too */
     s->remapped = 1;
     owl_barrier_compiler();
     memfd.half = NULL;

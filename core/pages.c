@@ -133,7 +133,7 @@ void *owl_pages_alloc(size_t pages, unsigned flags)
     if (p == NULL)
         return NULL;
     if ((flags & OWL_PAGES_NO_COMMIT) && dirty)
-        owl_pages_clear(p, pages * owl_os.page, true);
+        owl_pages_clear(p, pages * owl_os.page, owl_pages_are_private(p));
     if ((flags & OWL_PAGES_COMMIT) && owl_os.populate(p, pages * owl_os.page) != 0) {
         owl_free(p);
         return gives_none(ENOMEM);

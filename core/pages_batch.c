@@ -105,8 +105,12 @@ static void alloc_one(struct owl_pages_change *c, struct owl_pages_part *clear, 
         return;
     c->block = owl_pages_take(c->pages, c->flags, &dirty);
     c->error = c->block != NULL ? 0 : ENOMEM;
-    if (c->block != NULL && (c->flags & OWL_PAGES_NO_COMMIT) && dirty)
+    if (c->block == NULL || !(c->flags & OWL_PAGES_NO_COMMIT) || !dirty)
+        return;
+    if (owl_pages_are_private(c->block))
         add_part(clear, clears, c->block, c->pages * owl_os.page, NULL);
+    else
+        owl_pages_clear(c->block, c->pages * owl_os.page, false);
 }
 
 /* What is not private memory cannot be joined with it. */

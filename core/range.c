@@ -87,7 +87,7 @@ int owl_range_add(enum owl_backing backing, size_t least)
         return -1;
     }
     r->reservation = (uintptr_t)p;
-    r->reserved = reservation_bytes(granules);
+    owl_word_store_relaxed(&r->reserved, reservation_bytes(granules));
     r->granules = granules;
     owl_u32_store_relaxed(&r->backing, backing);
     r->apart = apart;
@@ -212,18 +212,21 @@ static void give_back(uintptr_t from, uintptr_t to)
 /*
  *    | page map    | free bits    | granules       |
  *      used | back   used | back    used  |  back
+ *
+ * Only one caller does it: what has gone back may be anybody's mapping when a second comes, as a
+ * fork in a handler over this does.
  */
 void owl_range_end(unsigned number)
 {
     struct owl_range *r = &owl_ranges[number];
     size_t used = owl_word_load_relaxed(&r->committed);
     uintptr_t top = r->base + (used << OWL_GRANULE_SHIFT);
-    if (r->reserved == 0)
+    uintptr_t reserved = owl_word_swap(&r->reserved, 0);
+    if (reserved == 0)
         return;
     give_back((uintptr_t)(r->map + used), (uintptr_t)r->bits);
     give_back((uintptr_t)r->bits + used * BITS_BYTES, r->base);
-    give_back(top, r->reservation + r->reserved);
-    r->reserved = 0;
+    give_back(top, r->reservation + reserved);
 }
 
 /* Nobody's granules are gone: what was accessible stays so. */

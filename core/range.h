@@ -102,8 +102,8 @@ struct owl_span {
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");
 
 struct owl_range {
-    uintptr_t reservation; /* all of it: address, and bytes; 0: what is not in use went back */
-    size_t reserved;
+    uintptr_t reservation; /* all of it: address */
+    owl_word reserved;     /* and bytes; 0: what is not in use went back, or does at the moment */
     uintptr_t base;        /* of granule 0 */
     struct owl_span *map;  /* of granule 0 */
     uint64_t *bits;        /* free bits of granule 0 */

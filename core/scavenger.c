@@ -71,7 +71,6 @@ bool owl_scavenger_look(void)
     l.left |= owl_pool_decay();
     if (!l.left)
         owl_pool_purge_metadata();
-    owl_pool_obey_address_limit();
     return l.left;
 }
 
@@ -122,6 +121,8 @@ static void look_until_calm(void)
     while (left && calm < OWL_SCAVENGER_CALM) {
         owl_os.sleep(&silent, 0, owl_scavenger_press());
         left = owl_scavenger_look();
+        if (may_read)
+            owl_pool_obey_address_limit();
         owl_due_see();
         calm = owl_due_now() < OWL_DUE_THREADS / 2 ? calm + 1 : 0;
     }

@@ -299,6 +299,25 @@ static void frozen_pages_are_cleared(void)
     check(owl_stats_heap_is_valid());
 }
 
+/* Nor is it where a move has put pages that came back as it was refused. */
+static void a_refused_move_leaves_nothing(void)
+{
+    set_up();
+    check(owl_option_set("dirty", 1 << 30) == 0);
+    char *p = filled(4 * MIB, 1), *behind = filled(4 * MIB, 1);
+    owl_free(behind);
+    fork_and_wait();
+    check(owl_realloc(p, 5 * MIB) == p); /* so there are two mappings */
+    fault_at(FAULT_MOVE, 2);
+    char *q = owl_realloc(p, 12 * MIB);
+    check(q != p && holds(q, 4 * MIB, 1) && atomic_load(&faults.failed[FAULT_MOVE]) == 1);
+    for (int i = 0; i < 12; i++) {
+        char *pages = owl_pages_alloc(2 * MIB / 4096, OWL_PAGES_RECYCLED);
+        check(pages != NULL && owl_pages_release(pages, 0, 2 * MIB / 4096) == 0);
+        check(holds(pages, 2 * MIB, 0));
+    }
+}
+
 static bool a_file_is_mapped(void)
 {
     char line[512];
@@ -397,6 +416,7 @@ int main(void)
         child_test(shared_until_freed),
         child_test(frozen_blocks_leave_zeroes),
         child_test(frozen_pages_are_cleared),
+        child_test(a_refused_move_leaves_nothing),
         child_test(the_file_ends_with_its_blocks),
         child_test(frozen_blocks_are_wiped),
         child_test(fork_without_descriptors),

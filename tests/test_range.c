@@ -221,6 +221,26 @@ static int no_file(struct owl_file *file, size_t bytes)
     return -1;
 }
 
+static unsigned long ended_parts;
+
+/* In the middle of which the same range is ended by a handler. */
+static int unmap_and_end(void *start, size_t bytes)
+{
+    if (ended_parts++ == 0)
+        owl_range_end(0);
+    return faults.real.unmap(start, bytes);
+}
+
+static void a_range_ends_once(void)
+{
+    set_up_small();
+    check(owl_range_add(OWL_PRIVATE, 1) == 0 && owl_range_commit(0, 1) == 0);
+    owl_os.unmap = unmap_and_end;
+    owl_range_end(0);
+    owl_range_end(0);
+    check(ended_parts == 3); /* of the map, the bits and the granules */
+}
+
 /* That one was to have a file is forgotten when it gets none. */
 static void a_range_without_a_file_is_the_next_one(void)
 {
@@ -344,6 +364,7 @@ int main(void)
         child_test(other_addresses_are_not_found),
         child_test(further_ranges_are_found),
         child_test(there_is_a_last_range),
+        child_test(a_range_ends_once),
         child_test(a_range_without_a_file_is_the_next_one),
         child_test(refused_commits_change_nothing),
         child_test(near_a_limit_steps_are_small),
