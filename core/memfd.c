@@ -294,7 +294,7 @@ static void freeze_range(unsigned number)
         i += taken ? s->granules : 1;
     }
     owl_os.file_close(&r->file);
-    owl_u32_store_release(&r->live, 0); /* after what is noted in blocks, as owl_memfd_is_live says */
+    owl_u32_store_release(&r->live, 0); /* after what is noted in blocks: owl_memfd_is_live */
     owl_range_end(number);
 }
 

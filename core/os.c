@@ -124,8 +124,8 @@ static int os_fill(void *start, size_t bytes)
     return -1;
 }
 
-/* A move that is refused may have unmapped what was there; where nothing may be mapped, it would stay
- * a hole, and so none is begun. */
+/* A move that is refused may have unmapped what was there; where nothing may be mapped, it would
+ * stay a hole, and so none is begun. */
 static int move_pages(void *from, size_t bytes, void *to, size_t to_bytes, int flags)
 {
     if (!owl_os.may_map()) {

@@ -147,10 +147,11 @@ void owl_pages_free(void *block, unsigned flags)
     if ((flags & OWL_PAGES_SCRUB) && block != NULL) {
         int saved = errno;
         size_t bytes = owl_malloc_usable_size(block);
+        if (bytes > 0)
+            wipe(block, bytes, owl_pages_are_private(block));
+        errno = saved;
         if (bytes == 0) /* no block, which has been reported */
             return;
-        wipe(block, bytes, owl_pages_are_private(block));
-        errno = saved;
     }
     owl_free_fast(block);
 }
@@ -175,8 +176,8 @@ static bool is_ring(const char *block)
 }
 
 /* Small blocks are copied even where they could stay, so that a block has exactly the pages asked
- * for; and so is what does not start at a page. A large one that shrinks stays where it is: its end can be
- * wiped before. */
+ * for; and so is what does not start at a page. A large one that shrinks stays where it is: its end
+ * can be wiped before. */
 static void *resized(char *block, size_t old, size_t pages, unsigned flags)
 {
     size_t bytes = pages * owl_os.page;

@@ -28,7 +28,7 @@ struct owl_pool {
     size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
     struct owl_allowance bounding; /* for the softer bound */
     struct owl_allowance settling; /* for the same when threads end */
-    uint64_t refused_until; /* nothing is purged for a bound: the system has refused; milliseconds */
+    uint64_t refused_until; /* till then nothing is purged for a bound: the system refused; ms */
     size_t purging;   /* granules of runs that are in no list while they are purged */
     owl_u32 purges;   /* how many of these have ended; changes wake */
     uint32_t waiters; /* who wait for the next */

@@ -44,8 +44,9 @@ void owl_pressure_look(const struct owl_pressure_places *places, struct owl_pres
 /* The group above; false: it was the topmost. */
 bool owl_pressure_up(struct owl_pressure_group *group);
 
-/* Where a group tells how often its limits were hit: those of its own, since Linux 5.2; what the
- * older file tells has been, since then, of the groups below it too, whose limits are none of ours. */
+/* Where a group tells how often its limits were hit: those of its own, since Linux 5.2. What the
+ * older file tells has been of the groups below it too since then, whose limits are none of
+ * ours. */
 #define OWL_PRESSURE_EVENTS "memory.events.local"
 #define OWL_PRESSURE_EVENTS_OLD "memory.events"
 

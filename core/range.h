@@ -94,8 +94,8 @@ struct owl_span {
                                        * have no pages, or only such as others are on */
     uint8_t filled;                   /* slab: free blocks are filled as the option `junk` says */
     uint8_t held;                     /* large: it is free, and in quarantine */
-    uint8_t frozen;                   /* large: a fork has frozen a file that its pages showed; of
-                                       * those that are given back, the file's would be seen again */
+    uint8_t frozen;                   /* large: a fork has frozen a file that its pages showed; if
+                                       * one is given back, the file's would be seen again */
     uint8_t unused2[1];
 };
 

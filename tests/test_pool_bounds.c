@@ -168,7 +168,7 @@ static void pass(uint64_t milliseconds)
     owl_pool.bounding = (struct owl_allowance){.granules = 0, .at = now};
 }
 
-/* Where nothing can be given back, the system is asked ten times a second and not with each call. */
+/* Where nothing can be given back, the system is asked now and then and not with each call. */
 static void what_is_refused_is_not_asked_for_each_time(void)
 {
     enum { MANY = 400 };

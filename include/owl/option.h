@@ -3,9 +3,9 @@
  * Options of owlalloc. Each has a name and a value, which is a number, and is first read from the
  * environment when the program starts: option `dirty` from OWL_DIRTY. There a value may end in K, M
  * or G, for a multiple of 2^10, 2^20 or 2^30; where values have words, it is one of these. One that
- * is neither, or out of range, is reported by a line to file descriptor 2, and the default used. The
- * environment is not read later, and not by a program that runs with other rights than its caller's
- * (set-user-ID and the like).
+ * is neither, or out of range, is reported by a line to file descriptor 2, and the default used.
+ * The environment is not read later, and not by a program that runs with other rights than its
+ * caller's (set-user-ID and the like).
  *
  *   name         default    values
  *   dirty        6291456    0 and up

@@ -44,7 +44,8 @@ enum owl_pagefile_advice {
     OWL_PAGEFILE_DONTNEED = 2  /* write pages back, and let them leave */
 };
 
-/* size_t: in bytes; the other numbers are counts. A later library puts more counts where `reserved` is. */
+/* size_t: in bytes; the other numbers are counts. A later library puts more where `reserved`
+ * is. */
 struct owl_pagefile_stats {
     size_t bytes;          /* of the range */
     size_t budget;         /* as it is in force */

@@ -46,8 +46,8 @@ enum owl_pages_flags {
                               * all of them */
 };
 
-/* A new block. SCRUB has no meaning here. NULL with EINVAL: no pages, or flags that there are not or
- * that exclude each other; with ENOMEM: no memory. */
+/* A new block. SCRUB has no meaning here. NULL with EINVAL: no pages, or flags that there are not
+ * or that exclude each other; with ENOMEM: no memory. */
 OWL_API void *owl_pages_alloc(size_t pages, unsigned flags) OWL_ATTR(malloc);
 
 /* Frees a block; of the flags SCRUB has a meaning. NULL may be freed. Keeps errno. */
