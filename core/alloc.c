@@ -83,15 +83,10 @@ static void release_all_held(void)
         release(owl_span_of(p), p);
 }
 
-/* Gives back whatever is free, for a call that found no memory, before it tries again. Other
- * threads may take what that frees, and one that is in a slow path keeps its cache: so there are
- * more tries as long as something comes of them. False: no more. */
-static bool rescue(unsigned *tries)
+static bool rescue(struct owl_rescue *r)
 {
     release_all_held();
-    size_t purged = owl_trim(0);
-    ++*tries;
-    return *tries == 1 || (purged > 0 && *tries <= OWL_TRIES);
+    return owl_scavenger_rescue(r);
 }
 
 static void *take_class(unsigned class)
@@ -106,7 +101,7 @@ void *owl_alloc_class(unsigned class)
 {
     int saved = errno;
     void *p = take_class(class);
-    for (unsigned tries = 0; p == NULL && rescue(&tries);)
+    for (struct owl_rescue r = {0}; p == NULL && rescue(&r);)
         p = take_class(class);
     if (p == NULL)
         return out_of_memory();
@@ -136,7 +131,7 @@ void *owl_alloc_large(size_t size, size_t alignment, bool zero)
     int saved = errno;
     owl_cache_get(); /* the allocator must be set up */
     void *p = owl_large_alloc(size, alignment, zero);
-    for (unsigned tries = 0; p == NULL && rescue(&tries);)
+    for (struct owl_rescue r = {0}; p == NULL && rescue(&r);)
         p = owl_large_alloc(size, alignment, zero);
     if (p == NULL)
         return out_of_memory();

@@ -12,6 +12,7 @@
 #include "check.h"
 #include "os.h"
 #include "pool.h"
+#include "scavenger.h"
 #include "remap.h"
 #include "tools.h"
 #include "tune.h"
@@ -142,11 +143,11 @@ static bool open_space(struct owl_array_body *b, size_t front, size_t back, bool
         lo = need_lo - smaller((size_t)(need_lo - b->base), step);
     if (need_hi > hi)
         hi = need_hi + smaller((size_t)(stop - need_hi), step);
-    if (!open_pages(b, lo, hi) && !open_pages(b, need_lo, need_hi)) {
-        owl_trim(0);
-        if (!open_pages(b, need_lo, need_hi))
-            return false;
-    }
+    bool open = open_pages(b, lo, hi) || open_pages(b, need_lo, need_hi);
+    for (struct owl_rescue r = {0}; !open && owl_scavenger_rescue(&r);)
+        open = open_pages(b, need_lo, need_hi);
+    if (!open)
+        return false;
     if (grows) {
         populate(b->open_lo, old_lo, length);
         populate(old_hi, b->open_hi, length);
@@ -176,11 +177,11 @@ static bool slide(struct owl_array_body *b, size_t front, size_t back)
 static bool open_to_move(struct owl_array_body *n, char *to_end, bool own_space)
 {
     size_t bytes = (size_t)(to_end - n->open_lo), moved = own_space ? bytes : 0;
-    if (!owl_pool_charge(bytes, moved)) {
-        owl_trim(0);
-        if (!owl_pool_charge(bytes, moved))
-            return false;
-    }
+    bool charged = owl_pool_charge(bytes, moved);
+    for (struct owl_rescue r = {0}; !charged && owl_scavenger_rescue(&r);)
+        charged = owl_pool_charge(bytes, moved);
+    if (!charged)
+        return false;
     if (!commit(n, n->open_lo, to_end)) {
         owl_pool_end_move(moved);
         owl_pool_discharge(bytes);

@@ -147,8 +147,9 @@ void owl_cache_give_span_full(struct owl_cache *c, struct owl_span *s);
 void owl_cache_flush(struct owl_cache *c);
 
 /* Gives back the blocks in all caches but the newest of each magazine (cache_inside.h tells why).
- * One whose thread is in a slow path at the moment is left as it is. No lock may be held. */
-void owl_cache_flush_others(void);
+ * One whose thread is in a slow path at the moment is left as it is. Whether blocks may be on their
+ * way still: such a thread may bring them home, or another that flushes. No lock may be held. */
+bool owl_cache_flush_others(void);
 
 /* As owl_cache_flush_others, the caches that look as they did at the last call, so that their
  * threads are idle. Whether others have blocks, which may be had later. One thread at a time. */

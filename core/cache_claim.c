@@ -138,6 +138,16 @@ static uintptr_t stamp_of(const struct owl_cache *c)
     return stamp;
 }
 
+owl_u32 owl_cache_carriers;
+
+/* A child of a fork, in a handler over this, has counted anew. */
+static void end_carrying(void)
+{
+    uint32_t n = owl_u32_load_relaxed(&owl_cache_carriers);
+    while (n > 0 && !owl_u32_cas(&owl_cache_carriers, n, n - 1))
+        n = owl_u32_load_relaxed(&owl_cache_carriers);
+}
+
 /* The blocks go home while nothing is held: a report of what is wrong with one may end in a handler
  * that allocates. */
 static enum claim flush_other(struct owl_cache *c)
@@ -145,6 +155,7 @@ static enum claim flush_other(struct owl_cache *c)
     struct taken t = {.count = 0};
     enum claim result = CLAIMED;
     bool all = false;
+    owl_u32_add(&owl_cache_carriers, 1);
     owl_inbox_flush(&c->inbox);
     while (!all && (result = claim(c)) == CLAIMED) {
         all = take(c, &t);
@@ -153,16 +164,25 @@ static enum claim flush_other(struct owl_cache *c)
         owl_slab_give(t.blocks, t.count);
         t.count = 0;
     }
+    end_carrying();
     return result;
 }
 
-void owl_cache_flush_others(void)
+/* One without a thread may look busy, in a child of a fork. */
+static bool is_busy(const struct owl_cache *c)
 {
+    return owl_u32_load_acquire(&c->busy) != 0 && owl_word_load_relaxed(&c->thread) != 0;
+}
+
+bool owl_cache_flush_others(void)
+{
+    bool under_way = false;
     owl_cache_reclaim_all(false);
     const struct owl_cache *mine = owl_cache_get();
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next)
-        if (c != mine && has_some(c))
-            flush_other(c);
+        if (c != mine)
+            under_way |= (has_some(c) && flush_other(c) == BUSY) || is_busy(c);
+    return under_way || owl_u32_load_acquire(&owl_cache_carriers) != 0;
 }
 
 bool owl_cache_flush_idle(void)

@@ -37,6 +37,10 @@
 
 #include "cache.h"
 
+/* Threads that have blocks in their hands which they took out of other threads' caches. For a hint:
+ * in a child of a fork that came over one, it is too low. */
+extern OWL_LOCAL owl_u32 owl_cache_carriers;
+
 /* Gives a cache that is all zero its empty magazines, without room; ends those of one that was
  * flushed, and keeps their slots for later. */
 void owl_cache_open(struct owl_cache *c);

@@ -156,6 +156,7 @@ static void end_claim_of_another(struct owl_cache *c)
 void owl_caches_fork_child(struct owl_cache *mine)
 {
     owl_lock_in_child(&owl_orphans.lock);
+    owl_u32_store_relaxed(&owl_cache_carriers, 0);
     for (struct owl_cache *c = owl_cache_all(); c != NULL; c = c->next) {
         owl_lock_in_child(&c->owner.lock);
         owl_lock_in_child(&c->inbox.lock);

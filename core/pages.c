@@ -13,6 +13,7 @@
 #include "os.h"
 #include "pool.h"
 #include "pressure_read.h"
+#include "scavenger.h"
 #include "tools.h"
 
 #define FLAGS                                                                                     \
@@ -101,10 +102,9 @@ void *owl_pages_take(size_t pages, unsigned flags, bool *dirty)
         p = owl_malloc_watched(bytes, owl_os.page, false);
     else
         p = bytes <= OWL_SMALL_MAX ? owl_malloc_fast(bytes) : take_large(bytes, flags, dirty);
-    if (p == NULL && bytes > OWL_SMALL_MAX && !owl_tools.on) {
-        owl_trim(0);
+    bool large = bytes > OWL_SMALL_MAX && !owl_tools.on;
+    for (struct owl_rescue r = {0}; p == NULL && large && owl_scavenger_rescue(&r);)
         p = take_large(bytes, flags, dirty);
-    }
     if (p == NULL)
         return gives_none(ENOMEM);
     if ((flags & OWL_PAGES_ZERO) && !(flags & OWL_PAGES_NO_COMMIT) && *dirty)

@@ -11,6 +11,7 @@
 #include "large.h"
 #include "mapping.h"
 #include "os.h"
+#include "scavenger.h"
 #include "tools.h"
 
 static void *refuse(int error)
@@ -176,10 +177,8 @@ void *owl_ring(size_t bytes)
     OWL_TOOLS_INSIDE;
     int saved = errno;
     void *p = owl_large_ring(bytes);
-    if (p == NULL) {
-        owl_trim(0);
+    for (struct owl_rescue r = {0}; p == NULL && owl_scavenger_rescue(&r);)
         p = owl_large_ring(bytes);
-    }
     if (p != NULL)
         owl_tools_hand_out_ring(p, 2 * bytes);
     errno = p != NULL ? saved : ENOMEM;

@@ -34,19 +34,48 @@ static void purge_all(struct owl_owner *o, struct owl_cache *c, void *purged)
     *(size_t *)purged += owl_slab_purge(o);
 }
 
-size_t owl_scavenger_purge(size_t keep)
+/* *under_way: whether other threads may be about to free more. */
+static size_t purge(size_t keep, bool *under_way)
 {
     OWL_TOOLS_INSIDE;
     size_t purged = 0;
     struct owl_cache *c = owl_cache_get();
     if (c != NULL)
         owl_cache_flush(c);
-    owl_cache_flush_others();
+    *under_way = owl_cache_flush_others();
     owl_cache_each(purge_all, &purged);
     purged += owl_pool_purge(keep);
     owl_pool_purge_metadata();
     owl_pool_obey_address_limit();
     return purged;
+}
+
+size_t owl_scavenger_purge(size_t keep)
+{
+    bool under_way;
+    return purge(keep, &under_way);
+}
+
+/* Other threads may take what a try frees, and free what the caller did not find: so there are more
+ * tries until two in a row come to nothing. And what is free may be out of reach for a moment, in
+ * the hands of a thread which empties a cache or is in a slow path: the tries after that come later
+ * and later. */
+bool owl_scavenger_rescue(struct owl_rescue *r)
+{
+    static owl_u32 silent; /* nobody wakes who waits here */
+    bool under_way;
+    int saved = errno;
+    if (r->tries == OWL_TRIES)
+        return false;
+    r->tries++;
+    size_t purged = purge(0, &under_way);
+    if (purged == 0 && under_way)
+        owl_os.sleep(&silent, 0, r->tries);
+    bool useful = purged > 0 || under_way;
+    bool more = useful || r->useful || r->tries == 1;
+    r->useful = useful;
+    errno = saved;
+    return more;
 }
 
 size_t owl_scavenger_relieve(double severity)

@@ -38,4 +38,15 @@ unsigned owl_scavenger_press(void);
  * and as many at a time as like. */
 size_t owl_scavenger_purge(size_t keep);
 
+/* For a call that finds no memory, {0} at first. */
+struct owl_rescue {
+    unsigned tries;
+    bool useful; /* the last of them was */
+};
+
+/* Before such a call tries again: gives back all that is free, and waits some milliseconds if more
+ * may come free soon. False: there is no point in another try. Keeps errno. Any thread, without
+ * locks. */
+bool owl_scavenger_rescue(struct owl_rescue *r);
+
 #endif

@@ -231,29 +231,27 @@ static void shared_until_freed(void)
     close(descriptor);
 }
 
-/* What a block that a fork has made private leaves behind when it moves is zero. */
-static void frozen_blocks_leave_zeroes(void)
-{
-    set_up();
-    char *p = filled(4 * MIB, 1);
-    char *wall = filled(MIB, 2);
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(0);
-    check(child_wait(pid) == 0 && holds(p, 4 * MIB, 1));
-    char *q = owl_realloc(p, 12 * MIB);
-    check(q != p && holds(q, 4 * MIB, 1) && holds(p, 4 * MIB, 0));
-    owl_free(q);
-    owl_free(wall);
-    check(owl_stats_heap_is_valid());
-}
-
 static void fork_and_wait(void)
 {
     pid_t pid = fork();
     if (pid == 0)
         _exit(0);
     check(child_wait(pid) == 0);
+}
+
+/* What a block that a fork has made private leaves behind when it moves is zero. */
+static void frozen_blocks_leave_zeroes(void)
+{
+    set_up();
+    char *p = filled(4 * MIB, 1);
+    char *wall = filled(MIB, 2);
+    fork_and_wait();
+    check(holds(p, 4 * MIB, 1));
+    char *q = owl_realloc(p, 12 * MIB);
+    check(q != p && holds(q, 4 * MIB, 1) && holds(p, 4 * MIB, 0));
+    owl_free(q);
+    owl_free(wall);
+    check(owl_stats_heap_is_valid());
 }
 
 /* All memory that is free becomes blocks of pages, which have to be zero. */
