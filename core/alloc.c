@@ -131,7 +131,7 @@ void *owl_alloc_large(size_t size, size_t alignment, bool zero)
     int saved = errno;
     owl_cache_get(); /* the allocator must be set up */
     void *p = owl_large_alloc(size, alignment, zero);
-    for (struct owl_rescue r = {0}; p == NULL && rescue(&r);)
+    for (struct owl_rescue r = {.bytes = size}; p == NULL && rescue(&r);)
         p = owl_large_alloc(size, alignment, zero);
     if (p == NULL)
         return out_of_memory();

@@ -144,7 +144,8 @@ static bool open_space(struct owl_array_body *b, size_t front, size_t back, bool
     if (need_hi > hi)
         hi = need_hi + smaller((size_t)(stop - need_hi), step);
     bool open = open_pages(b, lo, hi) || open_pages(b, need_lo, need_hi);
-    for (struct owl_rescue r = {0}; !open && owl_scavenger_rescue(&r);)
+    struct owl_rescue r = {.bytes = (size_t)(need_hi - need_lo)};
+    while (!open && owl_scavenger_rescue(&r))
         open = open_pages(b, need_lo, need_hi);
     if (!open)
         return false;
@@ -178,7 +179,7 @@ static bool open_to_move(struct owl_array_body *n, char *to_end, bool own_space)
 {
     size_t bytes = (size_t)(to_end - n->open_lo), moved = own_space ? bytes : 0;
     bool charged = owl_pool_charge(bytes, moved);
-    for (struct owl_rescue r = {0}; !charged && owl_scavenger_rescue(&r);)
+    for (struct owl_rescue r = {.bytes = bytes}; !charged && owl_scavenger_rescue(&r);)
         charged = owl_pool_charge(bytes, moved);
     if (!charged)
         return false;

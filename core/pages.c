@@ -103,7 +103,7 @@ void *owl_pages_take(size_t pages, unsigned flags, bool *dirty)
     else
         p = bytes <= OWL_SMALL_MAX ? owl_malloc_fast(bytes) : take_large(bytes, flags, dirty);
     bool large = bytes > OWL_SMALL_MAX && !owl_tools.on;
-    for (struct owl_rescue r = {0}; p == NULL && large && owl_scavenger_rescue(&r);)
+    for (struct owl_rescue r = {.bytes = bytes}; p == NULL && large && owl_scavenger_rescue(&r);)
         p = take_large(bytes, flags, dirty);
     if (p == NULL)
         return gives_none(ENOMEM);

@@ -177,7 +177,7 @@ void *owl_ring(size_t bytes)
     OWL_TOOLS_INSIDE;
     int saved = errno;
     void *p = owl_large_ring(bytes);
-    for (struct owl_rescue r = {0}; p == NULL && owl_scavenger_rescue(&r);)
+    for (struct owl_rescue r = {.bytes = bytes}; p == NULL && owl_scavenger_rescue(&r);)
         p = owl_large_ring(bytes);
     if (p != NULL)
         owl_tools_hand_out_ring(p, 2 * bytes);

@@ -56,6 +56,14 @@ size_t owl_scavenger_purge(size_t keep)
     return purge(keep, &under_way);
 }
 
+/* Whether it can help that other threads free something. Past OWL_SPAN_MAX a block is a mapping of
+ * its own, and it is for the limit alone that both count. */
+static bool may_be_met(size_t bytes)
+{
+    size_t limit = (size_t)owl_option(OWL_OPTION_LIMIT);
+    return bytes <= (limit != 0 ? limit : OWL_SPAN_MAX);
+}
+
 /* Other threads may take what a try frees, and free what the caller did not find: so there are more
  * tries until two in a row come to nothing. And what is free may be out of reach for a moment, in
  * the hands of a thread which empties a cache or is in a slow path: the tries after that come later
@@ -65,17 +73,16 @@ bool owl_scavenger_rescue(struct owl_rescue *r)
     static owl_u32 silent; /* nobody wakes who waits here */
     bool under_way;
     int saved = errno;
-    if (r->tries == OWL_TRIES)
+    if (r->tries == OWL_TRIES || r->useless == 2)
         return false;
     r->tries++;
     size_t purged = purge(0, &under_way);
-    if (purged == 0 && under_way)
+    bool useful = (purged > 0 || under_way) && may_be_met(r->bytes);
+    if (purged == 0 && useful)
         owl_os.sleep(&silent, 0, r->tries);
-    bool useful = purged > 0 || under_way;
-    bool more = useful || r->useful || r->tries == 1;
-    r->useful = useful;
+    r->useless = useful ? 0 : r->useless + 1;
     errno = saved;
-    return more;
+    return true;
 }
 
 size_t owl_scavenger_relieve(double severity)

@@ -38,10 +38,11 @@ unsigned owl_scavenger_press(void);
  * and as many at a time as like. */
 size_t owl_scavenger_purge(size_t keep);
 
-/* For a call that finds no memory, {0} at first. */
+/* A call that finds no memory; all but `bytes` is 0 at first. */
 struct owl_rescue {
+    size_t bytes; /* that it asks for; 0: few */
     unsigned tries;
-    bool useful; /* the last of them was */
+    unsigned useless; /* of these, the last ones */
 };
 
 /* Before such a call tries again: gives back all that is free, and waits some milliseconds if more

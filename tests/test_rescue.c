@@ -59,6 +59,8 @@ static void sleep_and_see(owl_u32 *word, uint32_t value, unsigned milliseconds)
  * magazines, until so many sleeps have passed. */
 static void begin(unsigned sleeps_until)
 {
+    /* The scavenger sleeps by the same call. */
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
     pthread_barrier_init(&filled, NULL, 2);
     pthread_barrier_init(&ended, NULL, 2);
     check(pthread_create(&filler, NULL, fill_cache, NULL) == 0);
@@ -97,6 +99,7 @@ static void but_not_for_ever(void)
     begin(NEVER);
     check(opaque(owl_malloc(ASKED)) == NULL && errno == ENOMEM);
     check(sleeps == OWL_TRIES && slept_ms < 100);
+    check(opaque(owl_malloc(64 * MIB)) == NULL && sleeps == OWL_TRIES); /* more than the limit */
     finish();
 }
 
@@ -133,21 +136,24 @@ static void arrays_wait(void)
 static void who_carries_is_awaited(void)
 {
     begin(1);
+    size_t all = (size_t)owl_option(OWL_OPTION_LIMIT);
+    void *some = opaque(owl_malloc(100));
     owl_cache_leave(full);
     owl_trim(0);
     free_after = NEVER;
-    check(opaque(owl_malloc(64 * MIB)) == NULL && sleeps == 0);
+    check(opaque(owl_malloc(all)) == NULL && sleeps == 0);
     owl_cache_carriers = 1;
-    check(opaque(owl_malloc(64 * MIB)) == NULL && sleeps == OWL_TRIES);
+    check(opaque(owl_malloc(all)) == NULL && sleeps == OWL_TRIES);
     sleeps = 0;
     pid_t child = fork();
     check(child >= 0);
     if (child == 0) {
-        check(opaque(owl_malloc(64 * MIB)) == NULL && sleeps == 0);
+        check(opaque(owl_malloc(all)) == NULL && sleeps == 0);
         _exit(0);
     }
     check(child_wait(child) == 0);
     owl_cache_carriers = 0;
+    owl_free(some);
     owl_cache_enter(full);
     finish();
 }
