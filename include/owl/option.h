@@ -50,9 +50,11 @@
  *       duplicate, a ring and an export count as if they shared nothing. What does not: the tables
  *       beside the memory (1 % of it), caches' own arrays, page files, which have budgets, and
  *       whatever the program gets elsewhere, stacks for example. What would pass the limit gives
- *       free memory back to the system first, and takes free blocks from the caches; if that is not
- *       enough the call returns NULL with ENOMEM. A limit below what is in use takes nothing away,
- *       but nothing grows until enough is freed. After a fork it holds for parent and child each.
+ *       free memory back to the system first, and takes free blocks from the caches. While other
+ *       threads are about to free more it tries again, and sleeps in between, for 36 ms at most in
+ *       all; if that is not enough the call returns NULL with ENOMEM. A limit below what is in use
+ *       takes nothing away, but nothing grows until enough is freed. After a fork it holds for
+ *       parent and child each.
  *   huge         0          0, 1
  *       1: the kernel may back memory with huge pages (madvise(2), MADV_HUGEPAGE) where it has
  *       these for who asks. For large heaps that are used all over: a walk at random through
