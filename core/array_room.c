@@ -12,8 +12,8 @@
 #include "check.h"
 #include "os.h"
 #include "pool.h"
-#include "scavenger.h"
 #include "remap.h"
+#include "scavenger.h"
 #include "tools.h"
 #include "tune.h"
 

@@ -64,13 +64,19 @@ static bool may_be_met(size_t bytes)
     return bytes <= (limit != 0 ? limit : OWL_SPAN_MAX);
 }
 
+/* Nobody wakes who sleeps here before the time is over. */
+static void doze(unsigned milliseconds)
+{
+    static owl_u32 silent;
+    owl_os.sleep(&silent, 0, milliseconds);
+}
+
 /* Other threads may take what a try frees, and free what the caller did not find: so there are more
  * tries until two in a row come to nothing. And what is free may be out of reach for a moment, in
  * the hands of a thread which empties a cache or is in a slow path: the tries after that come later
  * and later. */
 bool owl_scavenger_rescue(struct owl_rescue *r)
 {
-    static owl_u32 silent; /* nobody wakes who waits here */
     bool under_way;
     int saved = errno;
     if (r->tries == OWL_TRIES || r->useless == 2)
@@ -79,7 +85,7 @@ bool owl_scavenger_rescue(struct owl_rescue *r)
     size_t purged = purge(0, &under_way);
     bool useful = (purged > 0 || under_way) && may_be_met(r->bytes);
     if (purged == 0 && useful)
-        owl_os.sleep(&silent, 0, r->tries);
+        doze(r->tries);
     r->useless = useful ? 0 : r->useless + 1;
     errno = saved;
     return true;
@@ -151,11 +157,10 @@ unsigned owl_scavenger_press(void)
 
 static void look_until_calm(void)
 {
-    static owl_u32 silent; /* nobody wakes the scavenger before its time */
     unsigned calm = 0;
     bool left = true;
     while (left && calm < OWL_SCAVENGER_CALM) {
-        owl_os.sleep(&silent, 0, owl_scavenger_press());
+        doze(owl_scavenger_press());
         left = owl_scavenger_look();
         if (may_read)
             owl_pool_obey_address_limit();
