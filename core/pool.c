@@ -57,6 +57,8 @@ static struct owl_span *find_or_make(enum owl_backing backing, size_t granules,
 static struct owl_span *use(struct owl_span *run, size_t offset, size_t granules, bool *zero)
 {
     *zero = run->free == OWL_FREE_CLEAN;
+    if (!*zero)
+        owl_pool.wanted += granules;
     struct owl_span *s = owl_runs_carve(run, offset, granules);
     note_use(granules);
     return s;

@@ -89,8 +89,8 @@ struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more);
 size_t owl_pool_purge(size_t keep);
 
 /* A thread has ended. What it has freed is not wanted again as what comes and goes in a storm is:
- * if more is dirty than the softer bound allows, purges down to half of that; but not each time
- * where threads come and go. */
+ * if more is dirty than the softer bound allows, purges down to half of that. But not if as much of
+ * it was taken meanwhile, in a storm of others; nor each time where threads come and go. */
 void owl_pool_settle(void);
 
 /* Purges as much as has been dirty ever since the last call, and was not used. Whether there is

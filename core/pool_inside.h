@@ -26,6 +26,8 @@ struct owl_pool {
     size_t lately[2]; /* granules: the most in use at once in this second, and the one before */
     uint64_t lately_at;  /* when this one began: milliseconds */
     size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
+    size_t wanted;    /* granules of dirty runs that were taken since less was dirty than the softer
+                         bound, or a thread ended */
     struct owl_allowance bounding; /* for the softer bound */
     struct owl_allowance settling; /* for the same when threads end */
     uint64_t refused_until; /* till then nothing is purged for a bound: the system refused; ms */

@@ -154,13 +154,15 @@ static size_t storm_bound(uint64_t now)
 }
 
 /* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being
- * purged. Past the softer one it is purged only if that has not been done too often lately: to
- * purge what is soon wanted again costs page faults. Where the system refuses, as it does with what
- * is locked, it is not asked again for a while. */
+ * purged. Past the softer one it is purged only as far as that has not been done too often lately:
+ * to purge what is soon wanted again costs page faults. Where the system refuses, as it does with
+ * what is locked, it is not asked again for a while. */
 void owl_pool_bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
     size_t soft = dirty_bound();
+    if (dirty <= soft)
+        owl_pool.wanted = 0;
     if (dirty <= soft || owl_pool.holders > 0)
         return;
     uint64_t now = owl_os.milliseconds();
@@ -168,7 +170,10 @@ void owl_pool_bound_dirty(void)
         return;
     enum owl_runs_which which = OWL_RUNS_LARGEST;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
-    if (excess > allowance(&owl_pool.bounding, now, OWL_PURGE_RATE, OWL_PURGE_MOST)) {
+    size_t allowed = allowance(&owl_pool.bounding, now, OWL_PURGE_RATE, OWL_PURGE_MOST);
+    if (excess > allowed && allowed >= OWL_PURGE_MOST / 2) {
+        excess = allowed;
+    } else if (excess > allowed) {
         size_t hard = storm_bound(now);
         if (dirty <= hard)
             return;
@@ -253,7 +258,9 @@ void owl_pool_settle(void)
     owl_pool_lock();
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY), bound = dirty_bound();
     size_t most = OWL_SETTLE_PEAKS * (owl_pool.peak >> OWL_GRANULE_SHIFT);
-    if (dirty > bound && owl_pool.holders == 0 &&
+    size_t wanted = owl_pool.wanted;
+    owl_pool.wanted = 0;
+    if (dirty > bound && dirty > wanted && owl_pool.holders == 0 &&
         dirty - bound / 2 <=
             allowance(&owl_pool.settling, owl_os.milliseconds(), OWL_SETTLE_RATE, most))
         use_allowance(&owl_pool.settling, owl_pool_purge_down_to(bound / 2));

@@ -188,12 +188,12 @@
 #define OWL_REFUSED_MS 100
 
 /* For that bound so many granules are purged in a second, and so many at once after a pause:
- * purging and using again takes some 25 us a granule, so this is 5 % of a processor. Past it,
- * there may be more: so many times the option `dirty`, or as much as is in use, or, if at least so
- * many bytes were in use at once lately, as much as makes, with what is in use, that and a share of
- * that. */
+ * purging and using again takes some 25 us a granule, so this is 5 % of a processor. What is more
+ * than may be is purged in part, if half of what may be at once may. Else there may be more dirty:
+ * so many times the option `dirty`, or as much as is in use, or, if at least so many bytes were in
+ * use at once lately, as much as makes, with what is in use, that and a share of that. */
 #define OWL_PURGE_RATE 2000
-#define OWL_PURGE_MOST 500
+#define OWL_PURGE_MOST 200
 #define OWL_DIRTY_STORM 3
 #define OWL_STORM_SHARE 2
 #define OWL_LATELY_LEAST ((size_t)96 << 20)
