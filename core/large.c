@@ -213,10 +213,21 @@ static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t gr
     return t;
 }
 
+/* Whether the block's bytes are better copied: little, or what is there in whole and not much, if
+ * dirty memory is to be had for it. */
+static bool is_better_copied(const struct owl_span *s, size_t granules)
+{
+    size_t span = s->granules << OWL_GRANULE_SHIFT;
+    if (span >= OWL_COPY_MOST || !owl_pool_has_dirty(OWL_PRIVATE, granules))
+        return false;
+    size_t bytes = owl_round_up(owl_head(s) + s->bytes, owl_os.page);
+    return span < OWL_MOVE_MIN ||
+           owl_os.resident_of(owl_granule_at(s, 0), bytes) >= bytes - bytes / OWL_COPY_MISSING;
+}
+
 struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granules)
 {
-    if (s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN &&
-        owl_pool_has_dirty(OWL_PRIVATE, granules))
+    if (is_better_copied(s, granules))
         return NULL;
     bool locked = owl_large_lock(s);
     struct owl_span *t = move_locked(s, before, granules);

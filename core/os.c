@@ -341,6 +341,7 @@ struct owl_os owl_os = {
     .populate = os_populate,
     .purge_many = os_purge_many,
     .populate_many = os_populate_many,
+    .resident_of = os_resident_of,
     .huge = os_huge,
     .file_make = os_file_make,
     .file_is_open = os_file_is_open,

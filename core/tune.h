@@ -116,6 +116,12 @@
  * resident. To others, copying always takes longer. */
 #define OWL_MOVE_MIN ((size_t)256 << 10)
 
+/* Below so many bytes, pages of which at most one in so many is not resident are copied, if there is
+ * dirty memory for them: what moves takes its pages along, and those that its old place has next
+ * have to be faulted in, which takes longer than copying. */
+#define OWL_COPY_MOST ((size_t)4 << 20)
+#define OWL_COPY_MISSING 4
+
 /* Blocks of at least so many bytes begin at a multiple of what a page table maps
  * (OWL_RANGE_ALIGNMENT). For smaller ones that would waste more free memory than moves by
  * entries of page tables are worth. */
@@ -194,7 +200,7 @@
  * use at once lately, as much as makes, with what is in use, that and a share of that. */
 #define OWL_PURGE_RATE 2000
 #define OWL_PURGE_MOST 200
-#define OWL_DIRTY_STORM 3
+#define OWL_DIRTY_STORM 4
 #define OWL_STORM_SHARE 2
 #define OWL_LATELY_LEAST ((size_t)96 << 20)
 

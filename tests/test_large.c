@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Large blocks in spans, and where they go when there is no span. */
+#include <owl/option.h>
+
 #include "child.h"
 #include "faults.h"
 #include "large.h"
@@ -7,6 +9,11 @@
 #include "pool.h"
 
 #define MIB ((size_t)1 << 20)
+
+enum { MOVED = 10, COPIED };
+
+/* Of 1 MiB just enough pages for it to be copied. */
+enum { TOUCHED = (1 << 20) - (1 << 20) / OWL_COPY_MISSING };
 
 static void set_up(void)
 {
@@ -122,6 +129,62 @@ static void without_ranges_there_are_mappings(void)
     check(owl_mapping_end(p));
 }
 
+/* A block that something follows, of which so many bytes have pages. */
+static struct owl_span *walled(size_t bytes, size_t touched)
+{
+    char *p = owl_large_alloc(bytes, 16, false);
+    char *wall = owl_large_alloc(1, 16, false);
+    check(p != NULL && wall == p + owl_round_up(bytes, OWL_GRANULE));
+    memset(p, 1, touched);
+    return owl_span_of(p);
+}
+
+/* Whether a block is left to its caller to copy, if so much dirty memory is free. */
+static bool is_copied_here(size_t bytes, size_t touched, size_t dirty)
+{
+    set_up();
+    check(owl_option_set("dirty", 1 << 30) == 0); /* no purges in between */
+    struct owl_span *s = walled(bytes, touched);
+    owl_large_free(walled(dirty, dirty));
+    char *p = owl_large_resize(s, 2 * bytes);
+    check(p == NULL || (p[0] == 1 && p[touched - 1] == 1));
+    check((calls_of(FAULT_CARRY) > 0) == (p != NULL) && owl_pool_is_valid());
+    return p == NULL;
+}
+
+/* The same in a child, which has nothing else that is free. */
+static bool is_copied(size_t bytes, size_t touched, size_t dirty)
+{
+    pid_t child = fork();
+    if (child == 0)
+        _exit(is_copied_here(bytes, touched, dirty) ? COPIED : MOVED);
+    int status = child_wait(child);
+    check(WIFEXITED(status) && (WEXITSTATUS(status) == COPIED || WEXITSTATUS(status) == MOVED));
+    return WEXITSTATUS(status) == COPIED;
+}
+
+/* What moves takes its pages along: so what has pages is copied while other pages are free. */
+static void what_has_pages_is_copied(void)
+{
+    check(is_copied(MIB, MIB, 2 * MIB) && is_copied(MIB, TOUCHED, 2 * MIB));
+    check(is_copied(OWL_MOVE_MIN / 2, 1, OWL_MOVE_MIN));
+}
+
+static void what_has_few_moves(void)
+{
+    check(!is_copied(MIB, TOUCHED - (size_t)sysconf(_SC_PAGESIZE), 2 * MIB) && !is_copied(OWL_MOVE_MIN, 1, MIB));
+}
+
+static void what_is_long_moves(void)
+{
+    check(!is_copied(OWL_COPY_MOST, OWL_COPY_MOST, 2 * OWL_COPY_MOST));
+}
+
+static void what_could_only_be_copied_to_fresh_pages_moves(void)
+{
+    check(!is_copied(MIB, MIB, MIB) && !is_copied(OWL_MOVE_MIN / 2, OWL_MOVE_MIN / 2, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +192,10 @@ int main(void)
         child_test(zero_is_zero_on_used_memory),
         child_test(starts_are_aligned),
         child_test(resize_in_place),
+        child_test(what_has_pages_is_copied),
+        child_test(what_has_few_moves),
+        child_test(what_is_long_moves),
+        child_test(what_could_only_be_copied_to_fresh_pages_moves),
         child_test(the_largest_have_mappings),
         child_test(without_ranges_there_are_mappings),
     };

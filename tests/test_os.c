@@ -232,6 +232,23 @@ static void address_limit_is_that_of_the_process(void)
     check(owl_os.address_limit() == r.rlim_cur);
 }
 
+static void pages_that_are_there_are_counted(void)
+{
+    enum { PAGES = 64 };
+    owl_os_init();
+    char *p = owl_os.map(PAGES * owl_os.page);
+    check(p != NULL && owl_os.resident_of(p, PAGES * owl_os.page) == 0);
+    for (size_t i = 0; i < PAGES / 4; i++)
+        p[i * 3 * owl_os.page] = 1;
+    check(owl_os.resident_of(p, PAGES * owl_os.page) == PAGES / 4 * owl_os.page);
+    check(owl_os.unmap(p, PAGES * owl_os.page) == 0);
+    check(owl_os.resident_of(p, owl_os.page) == owl_os.page);
+    size_t most = OWL_COPY_MOST + owl_os.page;
+    p = owl_os.map(most);
+    check(p != NULL && owl_os.resident_of(p, OWL_COPY_MOST) == 0);
+    check(owl_os.resident_of(p, most) == most && owl_os.unmap(p, most) == 0);
+}
+
 static void secret_is_a_number(void)
 {
     check(owl_os.secret() != 0);
@@ -369,6 +386,7 @@ int main(void)
         child_test(wait_and_wake),
         child_test(address_limit_is_that_of_the_process),
         child_test(resident_follows_what_is_touched),
+        child_test(pages_that_are_there_are_counted),
         child_test(secret_is_a_number),
         child_test(asking_for_pieces_takes_no_hole),
         child_test(messages_are_written_whole),

@@ -205,7 +205,8 @@ static void what_was_used_lately_stays(void)
         owl_pool_give(s, 1);
         s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
     }
-    check(calls_of(FAULT_PURGE) > 0 && owl_pool_count().dirty <= 3 << 20 >> OWL_GRANULE_SHIFT);
+    check(calls_of(FAULT_PURGE) > 0);
+    check(owl_pool_count().dirty <= OWL_DIRTY_STORM << 20 >> OWL_GRANULE_SHIFT);
 }
 
 /* But not what an ended thread leaves, if that is more than the softer bound. */
