@@ -61,15 +61,17 @@ static size_t purge_one(size_t most, enum owl_runs_which which)
     return purged ? granules : 0;
 }
 
-/* The granules purged by this call. It gives way after one run to who waits until nothing is being
- * purged: what other threads free meanwhile could keep it busy for ever. */
-static size_t purge_down_to(size_t granules, enum owl_runs_which which)
+/* Purges until so many granules are dirty, or `most` were purged: other threads free more meanwhile.
+ * The granules purged by this call. It gives way after one run to who waits until nothing is being
+ * purged: those others could keep it busy for ever. */
+static size_t purge_down_to(size_t granules, size_t most, enum owl_runs_which which)
 {
     size_t all = 0;
     size_t one = 1;
-    while (one > 0 && owl_runs_granules(OWL_FREE_DIRTY) > granules &&
+    while (one > 0 && all < most && owl_runs_granules(OWL_FREE_DIRTY) > granules &&
            (all == 0 || owl_pool.holders == 0)) {
-        one = purge_one(owl_runs_granules(OWL_FREE_DIRTY) - granules, which);
+        size_t excess = owl_runs_granules(OWL_FREE_DIRTY) - granules;
+        one = purge_one(excess < most - all ? excess : most - all, which);
         all += one;
     }
     return all;
@@ -77,7 +79,7 @@ static size_t purge_down_to(size_t granules, enum owl_runs_which which)
 
 size_t owl_pool_purge_down_to(size_t granules)
 {
-    return purge_down_to(granules, OWL_RUNS_LARGEST);
+    return purge_down_to(granules, SIZE_MAX, OWL_RUNS_LARGEST);
 }
 
 /* Until a purge by another thread ends. False: there is none. The number is read under the lock, so
@@ -180,7 +182,7 @@ void owl_pool_bound_dirty(void)
         excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
         which = OWL_RUNS_SMALL;
     }
-    size_t purged = purge_down_to(dirty - excess, which);
+    size_t purged = purge_down_to(dirty - excess, excess, which);
     if (purged == 0)
         owl_pool.refused_until = now + OWL_REFUSED_MS;
     use_allowance(&owl_pool.bounding, purged);

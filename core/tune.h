@@ -59,7 +59,7 @@
 /* Medium blocks, up to so many bytes, that a thread keeps for itself: so many bytes of them. */
 #define OWL_STOCK_MAX ((size_t)1 << 20)
 #define OWL_STOCK_LENGTHS (OWL_STOCK_MAX >> OWL_GRANULE_SHIFT)
-#define OWL_STOCK_BYTES ((size_t)1 << 20)
+#define OWL_STOCK_BYTES ((size_t)2 << 20)
 
 /* Blocks that wait to be handed to the threads that own them: so many owners at once, and for
  * each at most so many blocks and bytes. */

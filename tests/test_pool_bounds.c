@@ -310,6 +310,39 @@ static void much_is_purged_in_parts(void)
     owl_pool_give(used, MANY);
 }
 
+static struct owl_span *of_others;
+
+/* Others free what they have, which is no reason for them to purge. */
+static int purge_while_others_give(void *start, size_t bytes)
+{
+    if (of_others != NULL) {
+        struct owl_span *s = of_others;
+        of_others = NULL;
+        owl_option_force(OWL_OPTION_DIRTY, 1 << 30);
+        owl_pool_give(s, s->granules);
+        owl_option_force(OWL_OPTION_DIRTY, OWL_DIRTY_MIN);
+    }
+    return faults.real.purge(start, bytes);
+}
+
+/* What others free meanwhile is not purged beside what was too much. */
+static void no_more_is_purged_than_may_be(void)
+{
+    enum { BOUND = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT, OTHERS = 50 };
+    bool zero;
+    set_up_stopped();
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, BOUND + 1, 0, &zero);
+    struct owl_span *wall = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
+    of_others = owl_pool_take(OWL_PRIVATE, OTHERS, 0, &zero);
+    owl_os.purge = purge_while_others_give;
+    pass(1000000);
+    now += 1000;
+    owl_pool_give(s, BOUND + 1);
+    check(of_others == NULL);
+    check(owl_pool_count().dirty == BOUND - BOUND / OWL_DIRTY_SLACK + OTHERS);
+    owl_pool_give(wall, 1);
+}
+
 /* Which a small one has not. */
 static void little_that_was_used_lately_does_not(void)
 {
@@ -336,6 +369,7 @@ int main(void)
         child_test(threads_that_come_and_go_find_it),
         child_test(what_others_take_meanwhile_stays),
         child_test(much_is_purged_in_parts),
+        child_test(no_more_is_purged_than_may_be),
         child_test(little_that_was_used_lately_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
