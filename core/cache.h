@@ -77,13 +77,13 @@ struct owl_inbox {
     struct owl_block *blocks[OWL_INBOX_BLOCKS];
 } __attribute__((aligned(OWL_CACHE_LINE)));
 
-/* The words are written by the cache's thread alone; statistics peek at them. */
+/* The words are written by the cache's thread alone; statistics peek at them. What every thread has
+ * a use for comes first, in one page. */
 struct owl_cache {
     struct owl_owner owner;      /* first: its address is the cache's */
     owl_word top[OWL_CLASSES];   /* address of the slot above a magazine's newest block */
     owl_word limit[OWL_CLASSES]; /* the same when it is full */
     struct owl_magazine magazines[OWL_CLASSES];
-    struct owl_remote remote[OWL_REMOTE_OWNERS];
     owl_word room;  /* bytes that magazines and stock may hold, if used since they were emptied */
     uint32_t noted; /* of these, what owl_due counts */
     struct owl_stock stock;
@@ -106,9 +106,12 @@ struct owl_cache {
     struct owl_lock claim; /* held by who claims; guards `self` */
     owl_word *self;        /* its thread's owl_cache_self; NULL: it has no thread */
     struct owl_os_thread system; /* the thread, as the system knows it */
-    struct owl_inbox inbox;
     uintptr_t stamp;       /* what it looked like when it was last looked at for being idle */
+    struct owl_inbox inbox;
+    struct owl_remote remote[OWL_REMOTE_OWNERS];
 };
+
+_Static_assert(offsetof(struct owl_cache, inbox.blocks) <= 4096, "what comes first");
 
 /* An address. initial-exec: a word of static TLS, which a dlopened library can still get. */
 extern OWL_LOCAL __thread owl_word owl_cache_self __attribute__((tls_model("initial-exec")));

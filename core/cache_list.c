@@ -209,10 +209,11 @@ static struct owl_cache *carve_cache(void)
     struct owl_cache *c = carve(sizeof *c);
     if (c == NULL)
         return NULL;
-    owl_cache_open(c);
+    /* First a write: a page that is read first is faulted in twice. */
     c->claim.rank = OWL_RANK_CLAIM;
     c->owner.lock.rank = OWL_RANK_OWNER;
     c->inbox.lock.rank = OWL_RANK_INBOX;
+    owl_cache_open(c);
     c->next = owl_cache_all();
     owl_word_store_release(&caches.all, (uintptr_t)c);
     return c;

@@ -21,12 +21,12 @@
  * no room and comes to a slow door; this has the thread's cache in its place, for claims too. */
 static __thread owl_word veiled_self __attribute__((tls_model("initial-exec"))) =
     (uintptr_t)&owl_cache_none;
-static bool hardened; /* written once, before there are threads */
+static bool hardened OWL_START; /* written once, before there are threads */
 
 /* Set with the lock of the list of caches held. */
-static bool ready;        /* the allocator is set up */
-static bool keyed;        /* there is a key; without one, a cache could not be ended */
-static pthread_key_t key; /* its destructor ends a thread's cache */
+static bool ready OWL_START;        /* the allocator is set up */
+static bool keyed OWL_START;        /* there is a key; without one, a cache could not be ended */
+static pthread_key_t key OWL_START; /* its destructor ends a thread's cache */
 
 /* The cache of this thread, though it may be claimed. */
 static __thread struct owl_cache *own __attribute__((tls_model("initial-exec")));

@@ -11,7 +11,7 @@
 #include "os.h"
 #include "tools.h"
 
-struct owl_careful owl_careful;
+struct owl_careful owl_careful OWL_START;
 
 /* Blocks in quarantine, `count` of them from `first` on. */
 static struct {

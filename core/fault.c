@@ -4,7 +4,7 @@
 #include "range.h"
 #include "tools.h"
 
-static unsigned long (*thread_of)(const void *owner);
+static unsigned long (*thread_of)(const void *owner) OWL_START;
 
 void owl_fault_begin(unsigned long (*function)(const void *owner))
 {

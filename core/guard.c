@@ -19,7 +19,7 @@ struct slot {
     struct owl_trace allocated, freed;
 };
 
-struct owl_guard owl_guard;
+struct owl_guard owl_guard OWL_START;
 
 /* The slots are numbers in `free`, a ring: those from `first` on, in the order in which they became
  * free. */

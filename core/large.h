@@ -13,8 +13,9 @@
  *
  * The pages of a block are the range's own, private or of a file; or they show a store (memfd.h),
  * some or all of them. Blocks grow where they are if what lies next to them is free; else their
- * pages move to a larger span; or the caller copies, if that is refused, or there is dirty memory to
- * copy to and there are fewer bytes than OWL_MOVE_MIN, or fewer than OWL_COPY_MOST that have pages.
+ * pages move to a larger span; or the caller copies, if that is refused, or there is dirty memory
+ * to copy to and there are fewer bytes than OWL_MOVE_MIN, or fewer than OWL_COPY_MOST that have
+ * pages.
  *
  * Thread-safe as long as no two threads work on the same block.
  */

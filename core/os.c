@@ -58,10 +58,7 @@ static void *os_reserve_apart(size_t bytes, bool *apart)
 
 static int os_commit(void *start, size_t bytes)
 {
-    if (mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0)
-        return -1;
-    madvise(start, bytes, MADV_DODUMP); /* what a file's reservation is kept out of */
-    return 0;
+    return mprotect(start, bytes, PROT_READ | PROT_WRITE);
 }
 
 /* MADV_DONTNEED and not MADV_FREE: people read RSS, and lazily freed pages look like a leak. */
@@ -347,6 +344,7 @@ struct owl_os owl_os = {
     .file_is_open = os_file_is_open,
     .file_map = os_file_map,
     .file_reserve = os_file_reserve,
+    .file_commit = os_file_commit,
     .file_open = os_file_open,
     .file_close = os_file_close,
     .punch = os_punch,

@@ -95,8 +95,8 @@ struct owl_os {
      * done. Fewer than all: the next failed, or is one too many, or (0) there is no such call. */
     size_t (*purge_many)(const struct owl_piece *pieces, size_t count);
     size_t (*populate_many)(const struct owl_piece *pieces, size_t count);
-    /* How many of the bytes are resident: at most OWL_COPY_MOST, whole pages. All of them: the system
-     * may not have told. */
+    /* How many of the bytes are resident: at most OWL_COPY_MOST, whole pages. All of them: the
+     * system may not have told. */
     size_t (*resident_of)(void *start, size_t bytes);
     /* Let huge pages be used, or not. 0, or -1: the kernel has none. */
     int (*huge)(void *start, size_t bytes, bool use);
@@ -111,8 +111,9 @@ struct owl_os {
     int (*file_map)(const struct owl_file *file, size_t offset, void *start, size_t bytes,
                     bool shared);
     /* Puts the file from its beginning, shared, in place of what is mapped at start, but as a
-     * reservation: commit makes it accessible. 0, or -1. */
+     * reservation, of which file_commit makes parts accessible. 0, or -1. */
     int (*file_reserve)(const struct owl_file *file, void *start, size_t bytes);
+    int (*file_commit)(void *start, size_t bytes);
     /* Another descriptor of the file, for the caller. -1, and errno. */
     int (*file_open)(const struct owl_file *file);
     /* Closes the descriptor, if it is still the file's. The mappings stay. */

@@ -90,6 +90,14 @@ int os_file_reserve(const struct owl_file *file, void *start, size_t bytes)
     return p == MAP_FAILED ? -1 : madvise(start, bytes, MADV_DONTDUMP);
 }
 
+int os_file_commit(void *start, size_t bytes)
+{
+    if (owl_os.commit(start, bytes) != 0)
+        return -1;
+    madvise(start, bytes, MADV_DODUMP);
+    return 0;
+}
+
 int os_file_open(const struct owl_file *file)
 {
     if (!os_file_is_open(file)) {

@@ -11,6 +11,7 @@ int os_file_make(struct owl_file *file, size_t bytes);
 bool os_file_is_open(const struct owl_file *file);
 int os_file_map(const struct owl_file *file, size_t offset, void *start, size_t bytes, bool shared);
 int os_file_reserve(const struct owl_file *file, void *start, size_t bytes);
+int os_file_commit(void *start, size_t bytes);
 int os_file_open(const struct owl_file *file);
 void os_file_close(struct owl_file *file);
 int os_punch(void *start, size_t bytes);

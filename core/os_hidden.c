@@ -28,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tune.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(OWL_ATOMIC_C11)
 #define OWL_NO_HIDDEN 1
 #elif defined(__has_feature)
@@ -70,7 +72,7 @@ static struct {
     bool stale;    /* the variables are those of a thread that is not here */
     owl_u32 id;
     void (*body)(bool alone);
-} hidden;
+} hidden OWL_START;
 
 void os_hidden_begin(void)
 {

@@ -61,9 +61,9 @@ static size_t purge_one(size_t most, enum owl_runs_which which)
     return purged ? granules : 0;
 }
 
-/* Purges until so many granules are dirty, or `most` were purged: other threads free more meanwhile.
- * The granules purged by this call. It gives way after one run to who waits until nothing is being
- * purged: those others could keep it busy for ever. */
+/* Purges until so many granules are dirty, or `most` were purged: other threads free more
+ * meanwhile. The granules purged by this call. It gives way after one run to who waits until
+ * nothing is being purged: those others could keep it busy for ever. */
 static size_t purge_down_to(size_t granules, size_t most, enum owl_runs_which which)
 {
     size_t all = 0;

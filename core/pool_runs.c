@@ -23,7 +23,7 @@ static struct {
     size_t granules[OWL_FREE_CLEAN + 1]; /* of all runs of the state */
     uint64_t filled[LISTS / 64];         /* bit l: list l is not empty */
     struct list lists[LISTS];
-} runs;
+} runs OWL_START;
 
 /* The bin of a length; in higher ones all runs are longer. */
 static unsigned bin_of(size_t granules)

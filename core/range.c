@@ -8,8 +8,8 @@
 #include "tools.h"
 
 struct owl_page_map owl_page_map = {.base = OWL_RANGE_NOWHERE};
-struct owl_range owl_ranges[OWL_RANGES];
-owl_u32 owl_range_count;
+struct owl_range owl_ranges[OWL_RANGES] OWL_START;
+owl_u32 owl_range_count OWL_START;
 
 enum { BITS_BYTES = OWL_SLAB_MAX_BLOCKS / 8 };
 
@@ -106,9 +106,9 @@ int owl_range_add(enum owl_backing backing, size_t least)
 }
 
 /* What is accessible for the system is so for tools, too, until they hear otherwise. */
-static int commit(void *start, size_t bytes)
+static int commit(void *start, size_t bytes, bool file)
 {
-    int result = owl_os.commit(start, bytes);
+    int result = file ? owl_os.file_commit(start, bytes) : owl_os.commit(start, bytes);
     if (result == 0)
         owl_tools_hide(start, bytes);
     return result;
@@ -120,7 +120,7 @@ static int commit_part(void *array, size_t from, size_t to)
 {
     from = owl_round_up(from, owl_os.page);
     to = owl_round_up(to, owl_os.page);
-    return from < to ? commit((char *)array + from, to - from) : 0;
+    return from < to ? commit((char *)array + from, to - from, false) : 0;
 }
 
 void owl_range_advise(void *start, size_t bytes)
@@ -155,9 +155,10 @@ static int commit_granules(struct owl_range *r, size_t from, size_t to)
         return -1;
     void *start = (void *)(r->base + (from << OWL_GRANULE_SHIFT));
     size_t bytes = (to - from) << OWL_GRANULE_SHIFT;
-    if (commit(start, bytes) != 0)
+    bool file = owl_u32_load_relaxed(&r->backing) == OWL_MEMFD;
+    if (commit(start, bytes, file) != 0)
         return -1;
-    if (owl_u32_load_relaxed(&r->backing) == OWL_PRIVATE)
+    if (!file)
         owl_range_advise(start, bytes);
     return 0;
 }
@@ -272,7 +273,7 @@ enum owl_range_renewed owl_range_renew(unsigned number)
         return OWL_RANGE_AS_IT_WAS;
     }
     r->granules = 0; /* for a child that is copied in the middle */
-    if (owl_os.file_reserve(&r->file, start, bytes) == 0 && commit(start, bytes) == 0) {
+    if (owl_os.file_reserve(&r->file, start, bytes) == 0 && commit(start, bytes, true) == 0) {
         begin_anew(r, granules);
         return OWL_RANGE_RENEWED;
     }

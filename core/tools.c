@@ -28,7 +28,7 @@ void __asan_unpoison_memory_region(const volatile void *start, size_t bytes) __a
 void __lsan_register_root_region(const void *start, size_t bytes) __attribute__((weak));
 void __lsan_unregister_root_region(const void *start, size_t bytes) __attribute__((weak));
 
-struct owl_tools owl_tools;
+struct owl_tools owl_tools OWL_START;
 
 struct note {
     size_t bytes;

@@ -15,6 +15,10 @@
  * global offset table. */
 #define OWL_LOCAL __attribute__((visibility("hidden")))
 
+/* On the definition of data that the start of a program writes: it lies with what the loader
+ * writes, so that fewer pages are faulted in, which is most of what a short program pays. */
+#define OWL_START __attribute__((section(".data")))
+
 /* The granule: unit of the page map and of the pool. A multiple of every page size in use (4 to
  * 64 KiB), so that a granule can be purged alone. */
 #define OWL_GRANULE_SHIFT 16
@@ -116,8 +120,8 @@
  * resident. To others, copying always takes longer. */
 #define OWL_MOVE_MIN ((size_t)256 << 10)
 
-/* Below so many bytes, pages of which at most one in so many is not resident are copied, if there is
- * dirty memory for them: what moves takes its pages along, and those that its old place has next
+/* Below so many bytes, pages of which at most one in so many is not resident are copied, if there
+ * is dirty memory for them: what moves takes its pages along, and those that its old place has next
  * have to be faulted in, which takes longer than copying. */
 #define OWL_COPY_MOST ((size_t)4 << 20)
 #define OWL_COPY_MISSING 4
