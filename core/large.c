@@ -213,16 +213,25 @@ static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t gr
     return t;
 }
 
+/* Whether the block's pages are its span's own, and a copy's would be, too: one that shows a store
+ * would share it no more, and a file has no use for private memory that is dirty. */
+static bool stays_private(const struct owl_span *s, size_t granules)
+{
+    return owl_is_private(s) && !owl_memfd_is_wanted(granules << OWL_GRANULE_SHIFT);
+}
+
 /* Whether the block's bytes are better copied: little, or what is there in whole and not much, if
  * dirty memory is to be had for it. */
 static bool is_better_copied(const struct owl_span *s, size_t granules)
 {
     size_t span = s->granules << OWL_GRANULE_SHIFT;
-    if (span >= OWL_COPY_MOST || !owl_pool_has_dirty(OWL_PRIVATE, granules))
+    if (span < OWL_MOVE_MIN)
+        return owl_pool_has_dirty(OWL_PRIVATE, granules);
+    if (span >= OWL_COPY_MOST || !stays_private(s, granules) ||
+        !owl_pool_has_dirty(OWL_PRIVATE, granules))
         return false;
     size_t bytes = owl_round_up(owl_head(s) + s->bytes, owl_os.page);
-    return span < OWL_MOVE_MIN ||
-           owl_os.resident_of(owl_granule_at(s, 0), bytes) >= bytes - bytes / OWL_COPY_MISSING;
+    return owl_os.resident_of(owl_granule_at(s, 0), bytes) >= bytes - bytes / OWL_COPY_MISSING;
 }
 
 struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granules)

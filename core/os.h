@@ -95,8 +95,8 @@ struct owl_os {
      * done. Fewer than all: the next failed, or is one too many, or (0) there is no such call. */
     size_t (*purge_many)(const struct owl_piece *pieces, size_t count);
     size_t (*populate_many)(const struct owl_piece *pieces, size_t count);
-    /* How many of the bytes are resident: at most OWL_COPY_MOST, whole pages. All of them: the
-     * system may not have told. */
+    /* How many of the bytes are resident: at most OWL_COPY_MOST, whole pages. None: the system may
+     * not have told. */
     size_t (*resident_of)(void *start, size_t bytes);
     /* Let huge pages be used, or not. 0, or -1: the kernel has none. */
     int (*huge)(void *start, size_t bytes, bool use);

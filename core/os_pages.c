@@ -48,7 +48,7 @@ size_t os_resident_of(void *start, size_t bytes)
     unsigned char there[OWL_COPY_MOST / OS_LEAST_PAGE];
     size_t pages = bytes / owl_os.page, resident = 0;
     if (pages > sizeof(there) || mincore(start, bytes, there) != 0)
-        return bytes;
+        return 0;
     for (size_t i = 0; i < pages; i++)
         resident += there[i] & 1;
     return resident * owl_os.page;

@@ -58,7 +58,7 @@ static struct owl_span *use(struct owl_span *run, size_t offset, size_t granules
 {
     *zero = run->free == OWL_FREE_CLEAN;
     if (!*zero)
-        owl_pool.wanted += granules;
+        owl_pool_note_wanted(granules);
     struct owl_span *s = owl_runs_carve(run, offset, granules);
     note_use(granules);
     return s;
@@ -135,7 +135,8 @@ void owl_pool_end_move(size_t moved)
 bool owl_pool_has_dirty(enum owl_backing backing, size_t granules)
 {
     owl_pool_lock();
-    bool has = owl_runs_find(backing, OWL_FREE_DIRTY, granules, 0, OWL_RUN_LOOK) != NULL;
+    struct owl_span *s = owl_runs_find(backing, OWL_FREE_DIRTY, granules, 0, OWL_RUN_LOOK);
+    bool has = s != NULL && !owl_pool_is_past_limit(s, granules);
     owl_pool_unlock();
     return has;
 }

@@ -58,7 +58,7 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
                                      unsigned align_order, size_t moved);
 void owl_pool_end_move(size_t moved);
 
-/* Whether a run of so many granules would now be taken from dirty memory. */
+/* Whether a run of so many granules would now be taken from dirty memory, and not refused. */
 bool owl_pool_has_dirty(enum owl_backing backing, size_t granules);
 
 /* As owl_pool_take, of private memory, from the highest free addresses that are quickly found: for

@@ -10,9 +10,9 @@
 #include "pool.h"
 #include "pool_runs.h"
 
-/* Granules that may be purged, as so many were lately. */
+/* Granules that may be purged, as so many were lately; below zero: more were than might be. */
 struct owl_allowance {
-    size_t granules;
+    int64_t granules;
     uint64_t at; /* when that was written down: milliseconds */
 };
 
@@ -28,6 +28,7 @@ struct owl_pool {
     size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
     size_t wanted;    /* granules of dirty runs that were taken since less was dirty than the softer
                          bound, or a thread ended */
+    uint32_t calms;   /* how often that began anew */
     struct owl_allowance bounding; /* for the softer bound */
     struct owl_allowance settling; /* for the same when threads end */
     uint64_t refused_until; /* till then nothing is purged for a bound: the system refused; ms */
@@ -68,6 +69,9 @@ static inline void owl_pool_unlock(void)
 
 /* After each change of what is dirty. */
 void owl_pool_note_dirty(void);
+
+/* Granules of a dirty run are taken. */
+void owl_pool_note_wanted(size_t granules);
 
 /* Purges until at most so many granules are dirty. The lock is let go meanwhile. The granules
  * purged by this call, which gives way after one run to who waits until nothing is being purged. */

@@ -15,6 +15,36 @@ void owl_pool_note_dirty(void)
     owl_u32_store_relaxed(&owl_due.pool, owl_due_units(dirty << OWL_GRANULE_SHIFT));
 }
 
+/* What this thread took of what was wanted, since that began anew for the so-manieth time. */
+static __thread struct {
+    size_t granules;
+    uint32_t calms;
+} wanted_here __attribute__((tls_model("initial-exec")));
+
+void owl_pool_note_wanted(size_t granules)
+{
+    if (wanted_here.calms != owl_pool.calms) {
+        wanted_here.granules = 0;
+        wanted_here.calms = owl_pool.calms;
+    }
+    owl_pool.wanted += granules; /* first: it is never less */
+    owl_barrier_compiler();
+    wanted_here.granules += granules;
+}
+
+static void begin_wanted_anew(void)
+{
+    owl_pool.wanted = 0;
+    owl_pool.calms++;
+}
+
+/* What a thread that ends has taken itself, nobody wants any more. */
+static size_t wanted_by_others(void)
+{
+    size_t here = wanted_here.calms == owl_pool.calms ? wanted_here.granules : 0;
+    return owl_pool.wanted - here;
+}
+
 /* A run of a file that became private in the meantime, at a fork in a handler over its purge: what
  * is mapped there may be shared with the child. False: it still is, and stays in use. */
 static bool leave_file(struct owl_span *s, size_t granules)
@@ -106,18 +136,24 @@ bool owl_pool_wait_for_purge(void)
 /* What may still be purged: so many granules more each second, up to a point, which grows. */
 static size_t allowance(struct owl_allowance *a, uint64_t now, unsigned rate, size_t most)
 {
-    uint64_t more = (now - a->at) * rate / 1000;
-    if (more > 0) {
-        size_t missing = most - a->granules;
+    int64_t more = (int64_t)((now - a->at) * rate / 1000);
+    int64_t missing = (int64_t)most - a->granules;
+    if (more > 0 && missing > 0)
         a->granules += more < missing ? more : missing;
+    if (more > 0)
         a->at = now;
-    }
-    return a->granules;
+    return a->granules > 0 ? (size_t)a->granules : 0;
 }
 
-static void use_allowance(struct owl_allowance *a, size_t purged)
+/* Purges until so many granules are dirty, at most `most`. These may not be purged again at once,
+ * for other threads purge meanwhile; what was not purged of them may. */
+static size_t purge_allowed(struct owl_allowance *a, size_t granules, size_t most,
+                            enum owl_runs_which which)
 {
-    a->granules -= purged < a->granules ? purged : a->granules;
+    a->granules -= (int64_t)most;
+    size_t purged = purge_down_to(granules, most, which);
+    a->granules += (int64_t)(most - purged);
+    return purged;
 }
 
 /* The granules that may be dirty, by the softer bound. */
@@ -163,8 +199,8 @@ void owl_pool_bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
     size_t soft = dirty_bound();
-    if (dirty <= soft)
-        owl_pool.wanted = 0;
+    if (dirty <= soft && owl_pool.wanted > 0)
+        begin_wanted_anew();
     if (dirty <= soft || owl_pool.holders > 0)
         return;
     uint64_t now = owl_os.milliseconds();
@@ -173,19 +209,20 @@ void owl_pool_bound_dirty(void)
     enum owl_runs_which which = OWL_RUNS_LARGEST;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
     size_t allowed = allowance(&owl_pool.bounding, now, OWL_PURGE_RATE, OWL_PURGE_MOST);
-    if (excess > allowed && allowed >= OWL_PURGE_MOST / 2) {
-        excess = allowed;
-    } else if (excess > allowed) {
+    bool worth = allowed >= OWL_PURGE_MOST / 2;
+    if (excess > allowed) {
         size_t hard = storm_bound(now);
-        if (dirty <= hard)
+        if (dirty <= hard && !worth)
             return;
-        excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
-        which = OWL_RUNS_SMALL;
+        if (worth && dirty - allowed <= hard) {
+            excess = allowed;
+        } else {
+            excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
+            which = OWL_RUNS_SMALL;
+        }
     }
-    size_t purged = purge_down_to(dirty - excess, excess, which);
-    if (purged == 0)
+    if (purge_allowed(&owl_pool.bounding, dirty - excess, excess, which) == 0)
         owl_pool.refused_until = now + OWL_REFUSED_MS;
-    use_allowance(&owl_pool.bounding, purged);
 }
 
 /* --- the limit --------------------------------------------------------------- */
@@ -260,12 +297,12 @@ void owl_pool_settle(void)
     owl_pool_lock();
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY), bound = dirty_bound();
     size_t most = OWL_SETTLE_PEAKS * (owl_pool.peak >> OWL_GRANULE_SHIFT);
-    size_t wanted = owl_pool.wanted;
-    owl_pool.wanted = 0;
+    size_t wanted = wanted_by_others();
+    begin_wanted_anew();
     if (dirty > bound && dirty > wanted && owl_pool.holders == 0 &&
         dirty - bound / 2 <=
             allowance(&owl_pool.settling, owl_os.milliseconds(), OWL_SETTLE_RATE, most))
-        use_allowance(&owl_pool.settling, owl_pool_purge_down_to(bound / 2));
+        purge_allowed(&owl_pool.settling, bound / 2, dirty - bound / 2, OWL_RUNS_LARGEST);
     owl_pool_unlock();
 }
 

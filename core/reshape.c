@@ -73,7 +73,13 @@ void *owl_grow_front(void *p, size_t bytes)
     else if (is_movable_mapping(p))
         q = owl_mapping_grow_front(p, bytes);
     errno = saved;
-    return q != NULL ? q : copy(p, 0, bytes, usable, false);
+    if (q == NULL)
+        q = copy(p, 0, bytes, usable, false);
+    if (q == NULL && s != NULL) { /* what it was to be copied to may be gone */
+        q = owl_large_grow_front(s, bytes);
+        errno = q != NULL ? saved : ENOMEM;
+    }
+    return q;
 }
 
 void *owl_shrink_front(void *p, size_t bytes)

@@ -239,7 +239,7 @@
  * has threads, in one that has none, and if the option `scavenger` says so at any rate. Though
  * memory is due it ends after so many looks at which there was less than half of the first. */
 #define OWL_DUE_THREADS 8
-#define OWL_DUE_ALONE 32
+#define OWL_DUE_ALONE 16
 #define OWL_DUE_ALWAYS 1
 #define OWL_DUE_SHIFT 14 /* an owner's part of it is counted in units of so many bits */
 #define OWL_DUE_STEP 4   /* and told to the others when it is so many more, or fewer */
@@ -314,6 +314,10 @@ static_assert(OWL_REMOTE_OWNERS_SHIFT >= 1 && OWL_REMOTE_OWNERS_SHIFT <= 8, "rem
 static_assert(OWL_REMOTE_BYTES <= UINT32_MAX - OWL_SMALL_MAX, "their bytes are counted in 32 bits");
 static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");
 static_assert(OWL_COMMIT_STEP % OWL_GRANULE == 0, "steps of whole granules");
+static_assert(OWL_COPY_MOST >= OWL_MOVE_MIN && OWL_COPY_MOST <= OWL_MEMFD_MIN &&
+                  OWL_COPY_MISSING >= 1,
+              "what is copied");
+static_assert(OWL_PURGE_MOST >= 2 && OWL_DIRTY_STORM >= 1, "bounds of what is dirty");
 static_assert(OWL_WATCH_THREADS >= 1 && OWL_PAGEFILE_LEAST >= 16, "accesses come to an end");
 static_assert(OWL_ARRAY_SPACE_MAX <= (size_t)1 << 46, "half of the addresses of a process");
 static_assert(OWL_ARRAY_OPEN_MIN % OWL_GRANULE == 0 && OWL_ARRAY_OPEN_MAX >= OWL_ARRAY_OPEN_MIN &&

@@ -8,8 +8,8 @@
  *   files       no file may be opened      closed      all descriptors but 2 are closed
  *   mappings    nearly all mappings the system allows are there already
  *   addresses   from now on there are 2 GiB of addresses, fewer than are reserved
- *   CALL=ERROR  a system call fails with this number: memfd_create, mremap, madvise, membarrier,
- *               clone, userfaultfd
+ *   CALL=ERROR  a system call fails with this number: memfd_create, mremap, mincore, madvise,
+ *               membarrier, clone, userfaultfd
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -56,6 +56,7 @@ static const struct {
 } calls[] = {
     {"memfd_create", {SYS_memfd_create, SYS_memfd_create}},
     {"mremap", {SYS_mremap, SYS_mremap}},
+    {"mincore", {SYS_mincore, SYS_mincore}},
     {"madvise", {SYS_madvise, SYS_madvise}},
     {"membarrier", {SYS_membarrier, SYS_membarrier}},
     {"clone", {SYS_clone, SYS_clone3}},

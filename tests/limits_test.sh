@@ -63,7 +63,7 @@ for backing in auto memfd; do
     try "all closed, $backing" refuses_none owl "$program" closed
     owl "$program" userfaultfd=1 2>/dev/null
     if [ $? -ne 77 ]; then
-        for call in memfd_create mremap madvise membarrier clone userfaultfd; do
+        for call in memfd_create mremap mincore madvise membarrier clone userfaultfd; do
             try "no $call: EPERM, $backing" refuses_none owl "$program" $call=1
             try "no $call: ENOSYS, $backing" refuses_none owl "$program" $call=38
         done

@@ -6,6 +6,7 @@
 #include "faults.h"
 #include "large.h"
 #include "mapping.h"
+#include "option.h"
 #include "pool.h"
 
 #define MIB ((size_t)1 << 20)
@@ -173,7 +174,35 @@ static void what_has_pages_is_copied(void)
 
 static void what_has_few_moves(void)
 {
-    check(!is_copied(MIB, TOUCHED - (size_t)sysconf(_SC_PAGESIZE), 2 * MIB) && !is_copied(OWL_MOVE_MIN, 1, MIB));
+    check(!is_copied(MIB, TOUCHED - (size_t)sysconf(_SC_PAGESIZE), 2 * MIB));
+    check(!is_copied(OWL_MOVE_MIN, 1, MIB));
+}
+
+/* Its pages are there for the other one too. */
+static void what_shares_its_pages_moves(void)
+{
+    set_up();
+    check(owl_option_set("dirty", 1 << 30) == 0);
+    struct owl_span *s = walled(MIB, MIB);
+    if (owl_large_dup(s) == NULL)
+        return; /* there are no files in memory */
+    void *dirty = owl_large_alloc(2 * MIB, 16, false);
+    owl_large_free(owl_span_of(dirty));
+    check(owl_pool_has_dirty(OWL_PRIVATE, 2 * MIB >> OWL_GRANULE_SHIFT));
+    char *p = owl_large_resize(s, 2 * MIB);
+    check(p != NULL && p[0] == 1 && p[MIB - 1] == 1 && owl_span_of(p)->store != NULL);
+    check(owl_pool_is_valid());
+}
+
+/* A file's memory is not what is dirty. */
+static void what_goes_to_a_file_moves(void)
+{
+    set_up();
+    check(owl_option_set("dirty", 1 << 30) == 0);
+    struct owl_span *s = walled(MIB, MIB);
+    owl_large_free(walled(2 * MIB, 2 * MIB));
+    check(owl_option_set("backing", OWL_BACKING_MEMFD) == 0);
+    check(owl_large_resize(s, 2 * MIB) != NULL);
 }
 
 static void what_is_long_moves(void)
@@ -195,6 +224,8 @@ int main(void)
         child_test(resize_in_place),
         child_test(what_has_pages_is_copied),
         child_test(what_has_few_moves),
+        child_test(what_shares_its_pages_moves),
+        child_test(what_goes_to_a_file_moves),
         child_test(what_is_long_moves),
         child_test(what_could_only_be_copied_to_fresh_pages_moves),
         child_test(the_largest_have_mappings),

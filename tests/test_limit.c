@@ -26,8 +26,10 @@ static void set_limit(size_t bytes)
     check(owl_option_set("limit", (long long)bytes) == 0);
 }
 
+/* Nobody else purges. */
 static void set_up(size_t limit)
 {
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
     owl_free(owl_malloc(1));
     owl_trim(0);
     faults_install();
@@ -240,6 +242,73 @@ static void growth_in_place_is_counted(void)
     p = opaque(owl_grow_front(p, 4 * MIB));
     check(p != NULL && in_use() == 8 * MIB && held() <= 8 * MIB);
     owl_free(p);
+    check_empty();
+}
+
+/* A block that is all there, and another behind it; and 4 MiB that are free and dirty. */
+static char *full_block(void)
+{
+    static const unsigned mib[] = {2, 2, 4, 2};
+    owl_trim(0);
+    for (int i = 0; i < 4; i++)
+        check((blocks[i] = opaque(owl_malloc(mib[i] * MIB))) != NULL);
+    check((char *)blocks[1] == (char *)blocks[0] + 2 * MIB);
+    memset(blocks[0], 1, 2 * MIB);
+    owl_free(blocks[2]);
+    blocks[2] = NULL;
+    return blocks[0];
+}
+
+/* The block, when it has to become 1.5 MiB longer with so many bytes left; and all goes. */
+static void grows(bool front, size_t left)
+{
+    char *p = full_block();
+    set_limit(in_use() + left);
+    blocks[0] = opaque(front ? owl_grow_front(p, 3 * MIB / 2) : owl_realloc(p, 7 * MIB / 2));
+    check(blocks[0] != NULL);
+    p = (char *)blocks[0] + (front ? 3 * MIB / 2 : 0);
+    check(p[0] == 1 && p[2 * MIB - 1] == 1);
+    set_limit(0);
+    free_all(4);
+}
+
+static size_t counted; /* how often a block's pages were */
+
+static size_t counted_resident_of(void *start, size_t bytes)
+{
+    counted++;
+    return faults.real.resident_of(start, bytes);
+}
+
+/* That a block could be copied to dirty memory, but not within the limit, is no reason not to move
+ * it; and it is not tried first, for that empties caches. */
+static void what_may_not_be_copied_moves(void)
+{
+    set_up(0);
+    owl_os.resident_of = counted_resident_of;
+    grows(false, 2 * MIB);
+    grows(true, 2 * MIB);
+    check(counted == 0);
+    grows(false, 6 * MIB);
+    check(counted == 1);
+    check_empty();
+}
+
+/* When a block's pages are counted, others take the dirty memory. */
+static size_t resident_while_others_take(void *start, size_t bytes)
+{
+    counted++;
+    blocks[2] = opaque(owl_malloc(4 * MIB));
+    return faults.real.resident_of(start, bytes);
+}
+
+static void what_can_no_more_be_copied_moves(void)
+{
+    set_up(0);
+    owl_os.resident_of = resident_while_others_take;
+    grows(false, 6 * MIB);
+    grows(true, 6 * MIB);
+    check(counted == 2);
     check_empty();
 }
 
@@ -462,6 +531,8 @@ int main(void)
         child_test(a_refused_purge_is_a_refusal),
         child_test(blocks_grow_within_it),
         child_test(growth_in_place_is_counted),
+        child_test(what_may_not_be_copied_moves),
+        child_test(what_can_no_more_be_copied_moves),
         child_test(shrinking_needs_nothing),
         child_test(mappings_count),
         child_test(it_may_be_set_too_low),

@@ -213,6 +213,14 @@ static void dirty_share_bounds_what_stays(void)
     check(dirty_after(1, 100) == 0);
 }
 
+/* Also where a part of it may be purged for that. */
+static void without_a_share_dirty_holds_at_any_rate(void)
+{
+    check(owl_option_set("dirty_share", 0) == 0);
+    for (int i = 0; i < 3; i++)
+        check(dirty_after(30, 1) <= OWL_DIRTY_MIN);
+}
+
 /* Free blocks of a size that this thread keeps when it has freed many. */
 static size_t kept(size_t size)
 {
@@ -284,6 +292,7 @@ int main(void)
         child_test(other_entries_are_left_alone),
         child_test(dirty_bounds_what_stays),
         child_test(dirty_share_bounds_what_stays),
+        child_test(without_a_share_dirty_holds_at_any_rate),
         child_test(magazine_bounds_what_threads_keep),
         child_test(no_magazine_is_one_block),
         child_test(options_change_while_threads_allocate),

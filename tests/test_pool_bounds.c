@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How much may be dirty in the pool: the options, storms, and what was in use lately. */
 #include <owl/option.h>
+#include <pthread.h>
 
 #include "child.h"
 #include "faults.h"
@@ -270,24 +271,66 @@ static void threads_that_come_and_go_find_it(void)
     }
 }
 
+enum { WANTED = 8 * (1 << 20) >> OWL_GRANULE_SHIFT };
+
+/* Takes as much as that and gives it back, one after the other. */
+static void *come_and_go(void *unused)
+{
+    bool zero;
+    for (int i = 0; i < WANTED; i++)
+        owl_pool_give(owl_pool_take(OWL_PRIVATE, 1, 0, &zero), 1);
+    return unused;
+}
+
 /* In the middle of a storm, where others take as much as it is, they want it too. */
 static void what_others_take_meanwhile_stays(void)
 {
-    enum { MANY = 8 * (1 << 20) >> OWL_GRANULE_SHIFT };
+    pthread_t other;
     bool zero;
     set_up_stopped();
     check(owl_option_set("dirty", 1 << 20) == 0);
-    struct owl_span *used = owl_pool_take(OWL_PRIVATE, MANY, 0, &zero);
-    struct owl_span *left = owl_pool_take(OWL_PRIVATE, MANY, 0, &zero);
+    struct owl_span *used = owl_pool_take(OWL_PRIVATE, WANTED, 0, &zero);
+    struct owl_span *left = owl_pool_take(OWL_PRIVATE, WANTED, 0, &zero);
     pass(1000000);
-    owl_pool_give(left, MANY);
-    for (int i = 0; i < MANY; i++)
-        owl_pool_give(owl_pool_take(OWL_PRIVATE, 1, 0, &zero), 1);
+    owl_pool_give(left, WANTED);
+    check(pthread_create(&other, NULL, come_and_go, NULL) == 0 && pthread_join(other, NULL) == 0);
     owl_pool_settle();
-    check(owl_pool_count().dirty == MANY);
+    check(owl_pool_count().dirty == WANTED);
     owl_pool_settle();
-    check(owl_pool_count().dirty < MANY);
-    owl_pool_give(used, MANY);
+    check(owl_pool_count().dirty < WANTED);
+    owl_pool_give(used, WANTED);
+}
+
+/* What the thread that ends took itself does not. */
+static void what_it_took_itself_does_not(void)
+{
+    bool zero;
+    set_up_stopped();
+    check(owl_option_set("dirty", 1 << 20) == 0);
+    struct owl_span *used = owl_pool_take(OWL_PRIVATE, WANTED, 0, &zero);
+    struct owl_span *left = owl_pool_take(OWL_PRIVATE, WANTED, 0, &zero);
+    pass(1000000);
+    owl_pool_give(left, WANTED);
+    come_and_go(NULL);
+    check(owl_pool_count().dirty == WANTED);
+    owl_pool_settle();
+    check(owl_pool_count().dirty < WANTED);
+    owl_pool_give(used, WANTED);
+}
+
+/* Past the harder bound all that is too much is purged, also if there may be a part for the softer
+ * one: nobody may come again. */
+static void what_is_past_both_bounds_is_not_left(void)
+{
+    enum { GIB = 1 << 30 >> OWL_GRANULE_SHIFT };
+    bool zero;
+    set_up_stopped();
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, GIB, 0, &zero);
+    pass(1000000);
+    now += 1000;
+    owl_pool_give(s, GIB);
+    check(owl_pool_count().dirty <= OWL_DIRTY_STORM * OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT);
 }
 
 /* What is more than may be purged for the softer bound is purged in part, if that is worth it. */
@@ -343,6 +386,38 @@ static void no_more_is_purged_than_may_be(void)
     owl_pool_give(wall, 1);
 }
 
+static void *give_of_others(void *unused)
+{
+    owl_pool_give(of_others, of_others->granules);
+    return unused;
+}
+
+static int purge_while_others_purge(void *start, size_t bytes)
+{
+    pthread_t other;
+    owl_os.purge = faults.real.purge;
+    check(pthread_create(&other, NULL, give_of_others, NULL) == 0);
+    check(pthread_join(other, NULL) == 0);
+    return faults.real.purge(start, bytes);
+}
+
+/* Nor by all threads together, if one comes while another is at it. */
+static void what_may_be_purged_is_for_all(void)
+{
+    enum { USED = 1 << 16, SOFT = USED / OWL_DIRTY_SHARE };
+    bool zero;
+    set_up_stopped();
+    struct owl_span *used = owl_pool_take(OWL_PRIVATE, USED, 0, &zero);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 2 * SOFT, 0, &zero);
+    of_others = owl_pool_take(OWL_PRIVATE, 2 * SOFT, 0, &zero);
+    owl_os.purge = purge_while_others_purge;
+    pass(1000000);
+    now += 1000;
+    owl_pool_give(s, 2 * SOFT);
+    check(owl_pool_count().dirty == 4 * SOFT - OWL_PURGE_MOST);
+    owl_pool_give(used, USED);
+}
+
 /* Which a small one has not. */
 static void little_that_was_used_lately_does_not(void)
 {
@@ -368,8 +443,11 @@ int main(void)
         child_test(what_an_ended_thread_leaves_does_not),
         child_test(threads_that_come_and_go_find_it),
         child_test(what_others_take_meanwhile_stays),
+        child_test(what_it_took_itself_does_not),
+        child_test(what_is_past_both_bounds_is_not_left),
         child_test(much_is_purged_in_parts),
         child_test(no_more_is_purged_than_may_be),
+        child_test(what_may_be_purged_is_for_all),
         child_test(little_that_was_used_lately_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

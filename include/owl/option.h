@@ -13,7 +13,7 @@
  *       faults. More is given back to the system, down to seven eighths of this, when memory next
  *       becomes free. The bound is this or a share of the memory in use (dirty_share), whichever
  *       is larger. While memory comes and goes so fast that giving back would take more than some
- *       5 % of a processor, more may stay: three times this, or as much as is in use, or, in a
+ *       5 % of a processor, more may stay: four times this, or as much as is in use, or, in a
  *       program that had 96 MiB and more in use in the last second or two, as much as makes one and
  *       a half times that with what is in use, if there may be a scavenger.
  *   dirty_share  8          0 to 1048576
@@ -21,8 +21,8 @@
  *       rate.
  *   magazine     524288     0 to 524288
  *       Bytes of free blocks of one size that a thread may keep for itself; but at least one block
- *       of each size. Of blocks of 32 KiB to 1 MiB it keeps twice as much, of all together. By the
- *       environment only.
+ *       of each size. Of blocks of 32 KiB to 1 MiB it keeps four times as much, of all together. By
+ *       the environment only.
  *   backing      0          0, 1, 2: the words auto, private, memfd
  *       Where the pages of large blocks come from: private memory; or a file in memory (memfd), of
  *       which owl_dup and owl_export (owl/large.h) make no copies; auto: the file for blocks of
