@@ -264,10 +264,8 @@ void owl_free_other(void *p, struct owl_span *s, struct owl_cache *c)
 {
     uintptr_t owner = owl_word_load_relaxed(&s->owner);
     if (owner == 0 && s->kind == OWL_KIND_LARGE && s->start == (uintptr_t)p &&
-        owl_large_may_retire(s) && owl_cache_give_span(c, s)) {
-        owl_due_look();
+        owl_large_may_retire(s) && owl_cache_give_span(c, s))
         return;
-    }
     if (owner == 0 || !owl_is_block_start(s, p) || owl_block_is_marked(p) ||
         !owl_cache_add_remote(c, (struct owl_owner *)owner, p, s->bytes))
         owl_free_slow(p);

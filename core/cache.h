@@ -335,7 +335,7 @@ static inline struct owl_span *owl_cache_take_span(struct owl_cache *c, size_t g
 static inline bool owl_cache_give_span(struct owl_cache *c, struct owl_span *s)
 {
     struct owl_stock *k = &c->stock;
-    bool room = false;
+    bool room = false, more = false;
     if (c->stock_most > 0 && owl_cache_try_enter(c)) {
         uint32_t granules = owl_u32_peek(&k->granules) + (uint32_t)s->granules;
         room = granules <= c->stock_most;
@@ -344,11 +344,14 @@ static inline bool owl_cache_give_span(struct owl_cache *c, struct owl_span *s)
             s->next = k->spans[s->granules - 1];
             k->spans[s->granules - 1] = s;
             owl_u32_poke(&k->granules, granules);
-            if (__builtin_expect(granules > k->counted, 0))
+            more = granules > k->counted;
+            if (__builtin_expect(more, 0))
                 owl_stock_count_room(c, granules);
         }
         owl_cache_leave(c);
     }
+    if (__builtin_expect(more, 0))
+        owl_due_look();
     return room;
 }
 

@@ -17,8 +17,8 @@ struct owl_allowance {
 };
 
 struct owl_pool {
-    struct owl_lock lock;
-    size_t used;      /* granules */
+    struct owl_lock lock; /* alone in its line, which those who wait look at all the time */
+    size_t used __attribute__((aligned(OWL_CACHE_LINE))); /* granules */
     size_t mapped;    /* bytes in mappings */
     size_t charged;   /* bytes outside of the pool that count for the limit */
     size_t moved;     /* bytes that count twice while their pages move */
