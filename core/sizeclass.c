@@ -15,9 +15,7 @@
 #define BLOCKS(c) (((uint64_t)OWL_GRANULE << ORDER(c)) / SIZE(c))
 
 #define CLAMP(n, low, high) ((n) < (low) ? (low) : (n) > (high) ? (high) : (n))
-#define MANY_BLOCKS(c) CLAMP(OWL_MAGAZINE_FEW_BYTES / SIZE(c), 1, OWL_MAGAZINE_BLOCKS)
-#define FEW_BLOCKS(c) CLAMP(OWL_MAGAZINE_BYTES / SIZE(c), 1, OWL_MAGAZINE_FEW)
-#define MAGAZINE(c) (MANY_BLOCKS(c) > FEW_BLOCKS(c) ? MANY_BLOCKS(c) : FEW_BLOCKS(c))
+#define MAGAZINE(c) CLAMP(OWL_MAGAZINE_BYTES / SIZE(c), 1, OWL_MAGAZINE_BLOCKS)
 #define FILL(c) CLAMP(OWL_FILL_BYTES / SIZE(c), 1, OWL_FILL_BLOCKS)
 #define FIRST(c) CLAMP(OWL_FIRST_BYTES / SIZE(c), 1, OWL_FIRST_BLOCKS)
 

@@ -37,17 +37,14 @@
 #define OWL_SLAB_MAX_BLOCKS 4096
 
 /* The thread cache. A class keeps a magazine of at most so many bytes (the option `magazine` may
- * ask for fewer) in so many blocks, or, of small ones, in more that come to so many bytes; in an
- * array of at least and at most so many slots. It begins with a small one; of a full one the older
- * half goes home, or so many blocks if that is less. An empty one is filled with fewer: a block
- * that no caller has asked for yet would only make memory resident, whereas one that was freed is
- * resident already. */
+ * ask for fewer), in an array of at least and at most so many slots, one of which holds no block.
+ * It begins with a small one; of a full one the older half goes home, or so many blocks if that is
+ * less. An empty one is filled with fewer: a block that no caller has asked for yet would only make
+ * memory resident, whereas one that was freed is resident already. */
 #define OWL_MAGAZINE_BYTES ((size_t)512 << 10)
 #define OWL_MAGAZINE_MIN_SHIFT 3
 #define OWL_MAGAZINE_SHIFT 11
 #define OWL_MAGAZINE_BLOCKS ((1 << OWL_MAGAZINE_SHIFT) - 1)
-#define OWL_MAGAZINE_FEW 255
-#define OWL_MAGAZINE_FEW_BYTES ((size_t)128 << 10)
 #define OWL_MAGAZINE_PART 128
 #define OWL_FILL_BYTES ((size_t)8 << 10)
 #define OWL_FILL_BLOCKS 64
