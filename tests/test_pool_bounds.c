@@ -282,10 +282,9 @@ static void *come_and_go(void *unused)
     return unused;
 }
 
-/* In the middle of a storm, where others take as much as it is, they want it too. */
-static void what_others_take_meanwhile_stays(void)
+/* So much is dirty. What is in use. */
+static struct owl_span *leave_much(void)
 {
-    pthread_t other;
     bool zero;
     set_up_stopped();
     check(owl_option_set("dirty", 1 << 20) == 0);
@@ -293,6 +292,14 @@ static void what_others_take_meanwhile_stays(void)
     struct owl_span *left = owl_pool_take(OWL_PRIVATE, WANTED, 0, &zero);
     pass(1000000);
     owl_pool_give(left, WANTED);
+    return used;
+}
+
+/* In the middle of a storm, where others take as much as it is, they want it too. */
+static void what_others_take_meanwhile_stays(void)
+{
+    pthread_t other;
+    struct owl_span *used = leave_much();
     check(pthread_create(&other, NULL, come_and_go, NULL) == 0 && pthread_join(other, NULL) == 0);
     owl_pool_settle();
     check(owl_pool_count().dirty == WANTED);
@@ -304,13 +311,7 @@ static void what_others_take_meanwhile_stays(void)
 /* What the thread that ends took itself does not. */
 static void what_it_took_itself_does_not(void)
 {
-    bool zero;
-    set_up_stopped();
-    check(owl_option_set("dirty", 1 << 20) == 0);
-    struct owl_span *used = owl_pool_take(OWL_PRIVATE, WANTED, 0, &zero);
-    struct owl_span *left = owl_pool_take(OWL_PRIVATE, WANTED, 0, &zero);
-    pass(1000000);
-    owl_pool_give(left, WANTED);
+    struct owl_span *used = leave_much();
     come_and_go(NULL);
     check(owl_pool_count().dirty == WANTED);
     owl_pool_settle();
