@@ -165,8 +165,11 @@ void owl_caches_fork_child(struct owl_cache *mine)
         end_claim_of_another(c);
     }
     owl_os_note_process();
-    if (mine != NULL)
+    if (mine != NULL) {
         mine->system = owl_os.thread_self();
+        mine->stock.counted = 0; /* who next frees to it looks at what is due: the parent's
+                                    scavenger is not here */
+    }
     if (owl_lock_is_taken(&caches.lock) || !owl_lock_is_mine(&caches.lock))
         be_late();
     owl_lock_in_child(&caches.lock);

@@ -10,9 +10,9 @@
 #include "pool.h"
 #include "pool_runs.h"
 
-/* Granules that may be purged, as so many were lately; below zero: more were than might be. */
+/* Granules that may be purged, as so many were lately. */
 struct owl_allowance {
-    int64_t granules;
+    size_t granules;
     uint64_t at; /* when that was written down: milliseconds */
 };
 
@@ -28,7 +28,8 @@ struct owl_pool {
     size_t low;       /* granules: the least that were dirty at once since owl_pool_decay */
     size_t wanted;    /* granules of dirty runs that were taken since less was dirty than the softer
                          bound, or a thread ended */
-    uint32_t calms;   /* how often that began anew */
+    uintptr_t taker;  /* the thread that took more of them than all others did, if there is one */
+    size_t lead;      /* by how many, at most */
     struct owl_allowance bounding; /* for the softer bound */
     struct owl_allowance settling; /* for the same when threads end */
     uint64_t refused_until; /* till then nothing is purged for a bound: the system refused; ms */

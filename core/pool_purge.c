@@ -15,34 +15,35 @@ void owl_pool_note_dirty(void)
     owl_u32_store_relaxed(&owl_due.pool, owl_due_units(dirty << OWL_GRANULE_SHIFT));
 }
 
-/* What this thread took of what was wanted, since that began anew for the so-manieth time. */
-static __thread struct {
-    size_t granules;
-    uint32_t calms;
-} wanted_here __attribute__((tls_model("initial-exec")));
-
+/* Which thread took more of it than all others together is found in two words, by a vote: each
+ * granule goes against one that another thread took, and the lead is what is left, all of it one
+ * thread's. (R. S. Boyer and J S. Moore, "MJRTY", 1991. Thread-local memory is too scarce.) */
 void owl_pool_note_wanted(size_t granules)
 {
-    if (wanted_here.calms != owl_pool.calms) {
-        wanted_here.granules = 0;
-        wanted_here.calms = owl_pool.calms;
+    uintptr_t self = owl_lock_self();
+    owl_pool.wanted += granules;
+    if (owl_pool.taker == self) {
+        owl_pool.lead += granules;
+    } else if (owl_pool.lead >= granules) {
+        owl_pool.lead -= granules;
+    } else {
+        owl_pool.taker = self;
+        owl_pool.lead = granules - owl_pool.lead;
     }
-    owl_pool.wanted += granules; /* first: it is never less */
-    owl_barrier_compiler();
-    wanted_here.granules += granules;
 }
 
 static void begin_wanted_anew(void)
 {
+    owl_pool.lead = 0;
     owl_pool.wanted = 0;
-    owl_pool.calms++;
 }
 
-/* What a thread that ends has taken itself, nobody wants any more. */
+/* What a thread that ends has taken itself, nobody wants any more. At least so much was taken by
+ * others: half of what went against each other, and the lead, if that is not this thread's. */
 static size_t wanted_by_others(void)
 {
-    size_t here = wanted_here.calms == owl_pool.calms ? wanted_here.granules : 0;
-    return owl_pool.wanted - here;
+    size_t others = (owl_pool.wanted - owl_pool.lead) / 2;
+    return owl_pool.taker == owl_lock_self() ? others : others + owl_pool.lead;
 }
 
 /* A run of a file that became private in the meantime, at a fork in a handler over its purge: what
@@ -136,23 +137,25 @@ bool owl_pool_wait_for_purge(void)
 /* What may still be purged: so many granules more each second, up to a point, which grows. */
 static size_t allowance(struct owl_allowance *a, uint64_t now, unsigned rate, size_t most)
 {
-    int64_t more = (int64_t)((now - a->at) * rate / 1000);
-    int64_t missing = (int64_t)most - a->granules;
-    if (more > 0 && missing > 0)
+    uint64_t more = (now - a->at) * rate / 1000;
+    size_t missing = most > a->granules ? most - a->granules : 0;
+    if (more > 0) {
         a->granules += more < missing ? more : missing;
-    if (more > 0)
         a->at = now;
-    return a->granules > 0 ? (size_t)a->granules : 0;
+    }
+    return a->granules < most ? a->granules : most;
 }
 
-/* Purges until so many granules are dirty, at most `most`. These may not be purged again at once,
- * for other threads purge meanwhile; what was not purged of them may. */
+/* Purges until so many granules are dirty, at most `most`. What may be purged of these may not be
+ * purged again at once, for other threads purge meanwhile; what was not purged of it may. What is
+ * purged beyond that is not owed: after a storm it would be for minutes. */
 static size_t purge_allowed(struct owl_allowance *a, size_t granules, size_t most,
                             enum owl_runs_which which)
 {
-    a->granules -= (int64_t)most;
+    size_t held = most < a->granules ? most : a->granules;
+    a->granules -= held;
     size_t purged = purge_down_to(granules, most, which);
-    a->granules += (int64_t)(most - purged);
+    a->granules += purged < held ? held - purged : 0;
     return purged;
 }
 
@@ -199,7 +202,7 @@ void owl_pool_bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
     size_t soft = dirty_bound();
-    if (dirty <= soft && owl_pool.wanted > 0)
+    if (dirty <= soft)
         begin_wanted_anew();
     if (dirty <= soft || owl_pool.holders > 0)
         return;

@@ -45,6 +45,7 @@ enum fault_call {
     FAULT_BARRIER,
     FAULT_MAY_MAP,
     FAULT_RESIDENT,
+    FAULT_RESIDENT_OF,
     FAULT_LINES,
     FAULT_CALLS
 };
@@ -76,6 +77,7 @@ static const char *const fault_names[FAULT_CALLS] __attribute__((unused)) = {
     [FAULT_BARRIER] = "barrier",
     [FAULT_MAY_MAP] = "may_map",
     [FAULT_RESIDENT] = "resident",
+    [FAULT_RESIDENT_OF] = "resident_of",
     [FAULT_LINES] = "lines",
 };
 
@@ -288,6 +290,11 @@ static inline size_t fault_resident(void)
     return fault_due(FAULT_RESIDENT) ? 0 : faults.real.resident();
 }
 
+static inline size_t fault_resident_of(void *start, size_t bytes)
+{
+    return fault_due(FAULT_RESIDENT_OF) ? 0 : faults.real.resident_of(start, bytes);
+}
+
 static inline int fault_lines(const char *path, bool (*line)(char *text, void *context),
                               void *context)
 {
@@ -374,6 +381,7 @@ static inline void faults_install(void)
     owl_os.barrier = fault_barrier;
     owl_os.may_map = fault_may_map;
     owl_os.resident = fault_resident;
+    owl_os.resident_of = fault_resident_of;
     owl_os.lines = fault_lines;
 }
 

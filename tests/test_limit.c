@@ -264,8 +264,9 @@ static void grows(bool front, size_t left)
 {
     char *p = full_block();
     set_limit(in_use() + left);
+    errno = 0;
     blocks[0] = opaque(front ? owl_grow_front(p, 3 * MIB / 2) : owl_realloc(p, 7 * MIB / 2));
-    check(blocks[0] != NULL);
+    check(blocks[0] != NULL && errno == 0);
     p = (char *)blocks[0] + (front ? 3 * MIB / 2 : 0);
     check(p[0] == 1 && p[2 * MIB - 1] == 1);
     set_limit(0);

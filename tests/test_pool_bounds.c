@@ -419,6 +419,25 @@ static void what_may_be_purged_is_for_all(void)
     owl_pool_give(used, USED);
 }
 
+/* What was purged at once past the harder bound is not owed for the softer one: or else, after so
+ * much, that would not hold for half a minute, though little comes and goes. */
+static void after_a_storm_the_softer_bound_holds(void)
+{
+    enum { MUCH = 1 << 16, SOFT = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT, SOME = SOFT + 180 };
+    bool zero;
+    set_up_stopped();
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, MUCH, 0, &zero);
+    pass(1000000);
+    owl_pool_give(s, MUCH);
+    check(owl_pool_count().dirty <= OWL_DIRTY_STORM * SOFT);
+    owl_pool_purge(0);
+    now += 1000;
+    s = owl_pool_take(OWL_PRIVATE, SOME, 0, &zero);
+    owl_pool_give(s, SOME);
+    check(owl_pool_count().dirty <= SOFT);
+}
+
 /* Which a small one has not. */
 static void little_that_was_used_lately_does_not(void)
 {
@@ -449,6 +468,7 @@ int main(void)
         child_test(much_is_purged_in_parts),
         child_test(no_more_is_purged_than_may_be),
         child_test(what_may_be_purged_is_for_all),
+        child_test(after_a_storm_the_softer_bound_holds),
         child_test(little_that_was_used_lately_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -427,6 +427,30 @@ static void a_child_starts_its_own(void)
     check(dirty() == 0);
 }
 
+/* Also one that only uses what the parent's thread had in its stock. */
+static void a_child_that_takes_nothing_new_starts_its_own(void)
+{
+    if (!has_thread())
+        return;
+    scavenge_often(OWL_SCAVENGER_AUTO);
+    owl_option_force(OWL_OPTION_DECAY_MS, 2000);
+    take_and_free_much();
+    expect_scavengers(1);
+    owl_free(opaque(owl_malloc(MIB)));
+    pid_t child = fork();
+    check(child >= 0);
+    if (child == 0) {
+        owl_option_force(OWL_OPTION_DECAY_MS, 100);
+        owl_free(opaque(owl_malloc(MIB)));
+        expect_scavengers(1);
+        expect_scavengers(0);
+        check(dirty() == 0);
+        _exit(0);
+    }
+    check(child_wait(child) == 0);
+    expect_scavengers(0);
+}
+
 /* Whose memory is the parent's, but whose threads end with it. */
 static void a_child_of_vfork_starts_none(void)
 {
@@ -506,6 +530,7 @@ int main(void)
         child_test(little_is_not_worth_it),
         child_test(inline_has_none),
         child_test(a_child_starts_its_own),
+        child_test(a_child_that_takes_nothing_new_starts_its_own),
         child_test(a_child_of_vfork_starts_none),
         child_test(threads_fork_beside_it),
     };

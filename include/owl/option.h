@@ -33,7 +33,7 @@
  *       of threads, or on pages among blocks in use. 0: as soon as it can.
  *   scavenger    0          0, 1, 2: the words auto, thread, inline
  *       Who does that. auto: a thread of owlalloc's own, which is started when there is much to
- *       give back (some 8 MiB in a program that has threads, 32 in others) and ends when there is
+ *       give back (some 8 MiB in a program that has threads, 16 in others) and ends when there is
  *       nothing, or has been little for a while; thread: the same, from 1 MiB on; inline: nobody:
  *       memory goes back when what is free passes the bound of `dirty` and `dirty_share`, when
  *       threads end, and by owl_trim. By the environment only; a program that runs with other
