@@ -80,8 +80,10 @@ struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsign
         return NULL;
     owl_pool_lock();
     struct owl_span *s = find_or_make(backing, granules, align_order);
-    if (s != NULL)
+    if (s != NULL) {
         s = use(s, owl_run_offset(s, align_order), granules, zero);
+        owl_pool.taken_clean += *zero ? granules : 0;
+    }
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_pool_unlock();
     if (s != NULL) {

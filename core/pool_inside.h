@@ -16,6 +16,13 @@ struct owl_allowance {
     uint64_t at; /* when that was written down: milliseconds */
 };
 
+/* What was purged lately, and not handed out again. */
+struct owl_purged {
+    size_t granules;
+    size_t taken_clean; /* when that was looked at last */
+    uint64_t at;        /* when the last of it was purged: milliseconds */
+};
+
 struct owl_pool {
     struct owl_lock lock; /* alone in its line, which those who wait look at all the time */
     size_t used __attribute__((aligned(OWL_CACHE_LINE))); /* granules */
@@ -32,6 +39,10 @@ struct owl_pool {
     size_t lead;      /* by how many, at most */
     struct owl_allowance bounding; /* for the softer bound */
     struct owl_allowance settling; /* for the same when threads end */
+    size_t taken_clean;     /* granules of clean runs that owl_pool_take has ever handed out */
+    struct owl_purged purged;
+    uint64_t vain_until;    /* till then nothing is purged for the softer bound: so much was in vain;
+                               milliseconds */
     uint64_t refused_until; /* till then nothing is purged for a bound: the system refused; ms */
     size_t purging;   /* granules of runs that are in no list while they are purged */
     owl_u32 purges;   /* how many of these have ended; changes wake */

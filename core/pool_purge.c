@@ -194,6 +194,31 @@ static size_t storm_bound(uint64_t now)
     return bound > least * OWL_DIRTY_STORM ? bound : least * OWL_DIRTY_STORM;
 }
 
+/* What was purged lately and is handed out again as clean memory was purged in vain: then nothing is
+ * purged for the softer bound for a while, the longer the more it was. */
+static void look_for_vain(uint64_t now)
+{
+    struct owl_purged *p = &owl_pool.purged;
+    size_t again = owl_pool.taken_clean - p->taken_clean;
+    if (now - p->at > OWL_VAIN_MS)
+        p->granules = 0;
+    if (again > p->granules)
+        again = p->granules;
+    p->granules -= again;
+    p->taken_clean = owl_pool.taken_clean;
+    uint64_t from = owl_pool.vain_until > now ? owl_pool.vain_until : now;
+    uint64_t until = from + again * OWL_VAIN * 1000 / OWL_PURGE_RATE;
+    owl_pool.vain_until = until < now + OWL_VAIN_MS ? until : now + OWL_VAIN_MS;
+}
+
+/* No more than may be purged at once for the softer bound: not all that a storm made. */
+static void note_purged(size_t granules, uint64_t now)
+{
+    size_t all = owl_pool.purged.granules + granules;
+    owl_pool.purged.granules = all < OWL_PURGE_MOST ? all : OWL_PURGE_MOST;
+    owl_pool.purged.at = now;
+}
+
 /* Keeps dirty memory below its bounds, but not while somebody waits until nothing is being
  * purged. Past the softer one it is purged only as far as that has not been done too often lately:
  * to purge what is soon wanted again costs page faults. Where the system refuses, as it does with
@@ -212,6 +237,9 @@ void owl_pool_bound_dirty(void)
     enum owl_runs_which which = OWL_RUNS_LARGEST;
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
     size_t allowed = allowance(&owl_pool.bounding, now, OWL_PURGE_RATE, OWL_PURGE_MOST);
+    look_for_vain(now);
+    if (now < owl_pool.vain_until)
+        allowed = 0;
     bool worth = allowed >= OWL_PURGE_MOST / 2;
     if (excess > allowed) {
         size_t hard = storm_bound(now);
@@ -224,8 +252,10 @@ void owl_pool_bound_dirty(void)
             which = OWL_RUNS_SMALL;
         }
     }
-    if (purge_allowed(&owl_pool.bounding, dirty - excess, excess, which) == 0)
+    size_t purged = purge_allowed(&owl_pool.bounding, dirty - excess, excess, which);
+    if (purged == 0)
         owl_pool.refused_until = now + OWL_REFUSED_MS;
+    note_purged(purged, now);
 }
 
 /* --- the limit --------------------------------------------------------------- */

@@ -201,9 +201,15 @@
  * use at once lately, as much as makes, with what is in use, that and a share of that. */
 #define OWL_PURGE_RATE 2000
 #define OWL_PURGE_MOST 200
+
 #define OWL_DIRTY_STORM 4
 #define OWL_STORM_SHARE 2
 #define OWL_LATELY_LEAST ((size_t)96 << 20)
+
+/* What was purged and is taken again within so many milliseconds was purged in vain; each granule
+ * of it counts so many times more, but nothing for longer than that. */
+#define OWL_VAIN_MS 1000
+#define OWL_VAIN 4
 
 /* When threads end, so many granules a second, and at once so many times what was ever in use at
  * once, for threads that end together leave at most that. Where threads come and go all the time,
