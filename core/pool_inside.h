@@ -41,8 +41,8 @@ struct owl_pool {
     struct owl_allowance settling; /* for the same when threads end */
     size_t taken_clean;     /* granules of clean runs that owl_pool_take has ever handed out */
     struct owl_purged purged;
-    uint64_t vain_until;    /* till then nothing is purged for the softer bound: so much was in vain;
-                               milliseconds */
+    uint64_t vain_until; /* till then nothing is purged for the softer bound, so much was in vain:
+                            milliseconds */
     uint64_t refused_until; /* till then nothing is purged for a bound: the system refused; ms */
     size_t purging;   /* granules of runs that are in no list while they are purged */
     owl_u32 purges;   /* how many of these have ended; changes wake */

@@ -194,8 +194,8 @@ static size_t storm_bound(uint64_t now)
     return bound > least * OWL_DIRTY_STORM ? bound : least * OWL_DIRTY_STORM;
 }
 
-/* What was purged lately and is handed out again as clean memory was purged in vain: then nothing is
- * purged for the softer bound for a while, the longer the more it was. */
+/* What was purged lately and is handed out again as clean memory was purged in vain: then nothing
+ * is purged for the softer bound for a while, the longer the more it was. */
 static void look_for_vain(uint64_t now)
 {
     struct owl_purged *p = &owl_pool.purged;
