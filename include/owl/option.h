@@ -13,9 +13,10 @@
  *       faults. More is given back to the system, down to seven eighths of this, when memory next
  *       becomes free. The bound is this or a share of the memory in use (dirty_share), whichever
  *       is larger. While memory comes and goes so fast that giving back would take more than some
- *       5 % of a processor, more may stay: four times this, or as much as is in use, or, in a
- *       program that had 96 MiB and more in use in the last second or two, as much as makes one and
- *       a half times that with what is in use, if there may be a scavenger.
+ *       5 % of a processor, or is taken again within a second of being given back, more may stay:
+ *       four times this, or as much as is in use, or, in a program that had 96 MiB and more in use
+ *       in the last second or two, as much as makes one and a half times that with what is in use,
+ *       if there may be a scavenger.
  *   dirty_share  8          0 to 1048576
  *       The bytes in use divided by this are the share; 0: there is none, and `dirty` holds at any
  *       rate.
