@@ -138,12 +138,11 @@ bool owl_pool_wait_for_purge(void)
 static size_t allowance(struct owl_allowance *a, uint64_t now, unsigned rate, size_t most)
 {
     uint64_t more = (now - a->at) * rate / 1000;
-    size_t missing = most > a->granules ? most - a->granules : 0;
-    if (more > 0) {
-        a->granules += more < missing ? more : missing;
+    size_t all = a->granules + more;
+    a->granules = all < most ? all : most;
+    if (more > 0)
         a->at = now;
-    }
-    return a->granules < most ? a->granules : most;
+    return a->granules;
 }
 
 /* Purges until so many granules are dirty, at most `most`. What may be purged of these may not be
@@ -240,18 +239,16 @@ void owl_pool_bound_dirty(void)
     look_for_vain(now);
     if (now < owl_pool.vain_until)
         allowed = 0;
-    bool worth = allowed >= OWL_PURGE_MOST / 2;
     if (excess > allowed) {
         size_t hard = storm_bound(now);
-        if (dirty <= hard && !worth)
-            return;
-        if (worth && dirty - allowed <= hard) {
-            excess = allowed;
-        } else {
+        excess = allowed >= OWL_PURGE_MOST / 2 ? allowed : 0;
+        if (dirty - excess > hard) {
             excess = dirty - (hard - hard / OWL_DIRTY_SLACK);
             which = OWL_RUNS_SMALL;
         }
     }
+    if (excess == 0)
+        return;
     size_t purged = purge_allowed(&owl_pool.bounding, dirty - excess, excess, which);
     if (purged == 0)
         owl_pool.refused_until = now + OWL_REFUSED_MS;

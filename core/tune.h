@@ -201,7 +201,6 @@
  * use at once lately, as much as makes, with what is in use, that and a share of that. */
 #define OWL_PURGE_RATE 2000
 #define OWL_PURGE_MOST 200
-
 #define OWL_DIRTY_STORM 4
 #define OWL_STORM_SHARE 2
 #define OWL_LATELY_LEAST ((size_t)96 << 20)

@@ -403,7 +403,13 @@ static void inline_has_none(void)
     check(scavengers() == 0 && dirty() >= (size_t)MANY * MIB);
 }
 
-static void a_child_starts_its_own(void)
+static void stock_one(void)
+{
+    owl_free(opaque(owl_malloc(MIB)));
+}
+
+/* What is due is the parent's, whose scavenger is not there, until the child frees something. */
+static void child_starts_its_own(void (*take_and_free)(void))
 {
     if (!has_thread())
         return;
@@ -411,12 +417,13 @@ static void a_child_starts_its_own(void)
     owl_option_force(OWL_OPTION_DECAY_MS, 2000);
     take_and_free_much();
     expect_scavengers(1);
+    stock_one();
     pid_t child = fork();
     check(child >= 0);
     if (child == 0) {
         check(scavengers() == 0);
         owl_option_force(OWL_OPTION_DECAY_MS, 100);
-        take_and_free_much();
+        take_and_free();
         expect_scavengers(1);
         expect_scavengers(0);
         check(dirty() == 0);
@@ -427,28 +434,15 @@ static void a_child_starts_its_own(void)
     check(dirty() == 0);
 }
 
+static void a_child_starts_its_own(void)
+{
+    child_starts_its_own(take_and_free_much);
+}
+
 /* Also one that only uses what the parent's thread had in its stock. */
 static void a_child_that_takes_nothing_new_starts_its_own(void)
 {
-    if (!has_thread())
-        return;
-    scavenge_often(OWL_SCAVENGER_AUTO);
-    owl_option_force(OWL_OPTION_DECAY_MS, 2000);
-    take_and_free_much();
-    expect_scavengers(1);
-    owl_free(opaque(owl_malloc(MIB)));
-    pid_t child = fork();
-    check(child >= 0);
-    if (child == 0) {
-        owl_option_force(OWL_OPTION_DECAY_MS, 100);
-        owl_free(opaque(owl_malloc(MIB)));
-        expect_scavengers(1);
-        expect_scavengers(0);
-        check(dirty() == 0);
-        _exit(0);
-    }
-    check(child_wait(child) == 0);
-    expect_scavengers(0);
+    child_starts_its_own(stock_one);
 }
 
 /* Whose memory is the parent's, but whose threads end with it. */
@@ -466,7 +460,7 @@ static void a_child_of_vfork_starts_none(void)
     }
     check(child > 0 && child_wait(child) == 0);
     check(dirty() >= (size_t)MANY * MIB);
-    owl_free(opaque(owl_malloc(MIB)));
+    stock_one();
     expect_scavengers(1);
     expect_scavengers(0);
     check(dirty() == 0);
