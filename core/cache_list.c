@@ -222,9 +222,11 @@ static struct owl_cache *carve_cache(void)
     return c;
 }
 
-void owl_cache_end(struct owl_cache *c)
+void owl_cache_end(struct owl_cache *c, bool keep)
 {
     owl_inbox_open(&c->inbox, false);
+    if (keep)
+        owl_slab_keep(&c->owner);
     owl_cache_flush(c);
     owl_slab_abandon(&c->owner);
     owl_cache_close(c);
@@ -301,7 +303,7 @@ void owl_cache_reclaim(void)
     reclaim_torn();
     struct owl_cache *c = take_parked(false);
     if (c != NULL)
-        owl_cache_end(c);
+        owl_cache_end(c, true);
     errno = saved;
 }
 
@@ -312,7 +314,7 @@ bool owl_cache_reclaim_all(bool idle)
     int saved = errno;
     reclaim_torn();
     for (struct owl_cache *c; (c = take_parked(idle)) != NULL;)
-        owl_cache_end(c);
+        owl_cache_end(c, false);
     owl_caches_lock();
     bool left = caches.parked != NULL;
     for (struct owl_cache *c = caches.parked; c != NULL; c = c->next_idle)

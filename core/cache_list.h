@@ -17,8 +17,8 @@ void owl_caches_unlock(void);
 struct owl_cache *owl_caches_take(bool fresh);
 
 /* All that a cache, which is in the calling thread's hand, holds goes back, and the cache to the
- * next thread. */
-void owl_cache_end(struct owl_cache *c);
+ * next thread. `keep`: that thread soon wants such slabs, too (owl_slab_keep). */
+void owl_cache_end(struct owl_cache *c, bool keep);
 
 /* Leaves a cache in hand that holds little to the next thread as it is. False: it holds much, or
  * enough of them are parked. */

@@ -106,7 +106,7 @@ static void thread_ends(void *cache)
     }
     disown(c, &owl_cache_gone);
     if (!owl_cache_park(c))
-        owl_cache_end(c);
+        owl_cache_end(c, true);
     owl_pool_settle();
 }
 
@@ -149,7 +149,7 @@ struct owl_cache *owl_cache_get(void)
         /* With the cache in place, for this may allocate. */
         if (pthread_setspecific(key, c) != 0) {
             disown(c, &owl_cache_none);
-            owl_cache_end(c);
+            owl_cache_end(c, false);
             c = NULL;
         }
     }

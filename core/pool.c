@@ -183,13 +183,29 @@ void owl_pool_give(struct owl_span *s, size_t granules)
     end_give();
 }
 
+/* The granules of a chain. */
+static size_t give_all(struct owl_span *chain)
+{
+    size_t granules = 0;
+    for (struct owl_span *s = chain, *next; s != NULL; s = next) {
+        next = s->next;
+        granules += s->granules;
+        give(s, s->granules);
+    }
+    return granules;
+}
+
 void owl_pool_give_all(struct owl_span *chain)
 {
     owl_pool_lock();
-    for (struct owl_span *s = chain, *next; s != NULL; s = next) {
-        next = s->next;
-        give(s, s->granules);
-    }
+    give_all(chain);
+    end_give();
+}
+
+void owl_pool_give_idle(struct owl_span *chain)
+{
+    owl_pool_lock();
+    owl_pool.low += give_all(chain);
     end_give();
 }
 

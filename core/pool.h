@@ -72,6 +72,10 @@ void owl_pool_give(struct owl_span *s, size_t granules);
 /* As owl_pool_give, of whole spans in a chain, linked by `next`. */
 void owl_pool_give_all(struct owl_span *chain);
 
+/* As owl_pool_give_all, of what has not been used for as long as owl_pool_decay waits for: that
+ * need not wait again. */
+void owl_pool_give_idle(struct owl_span *chain);
+
 /* As owl_pool_give; the granules read as zero, hold no memory, and none is remapped. */
 void owl_pool_give_clean(struct owl_span *s, size_t granules);
 

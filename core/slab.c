@@ -129,9 +129,7 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     return s;
 }
 
-/* All blocks are at home: the slab ends, and its span can go to the pool. The owner's lock is
- * held. */
-static void end_slab(struct owl_owner *o, struct owl_span *s)
+void owl_slab_end(struct owl_owner *o, struct owl_span *s)
 {
     list_remove(&o->with_free[s->class], s);
     count_slab(o, -(uintptr_t)1);
@@ -266,8 +264,8 @@ static bool give_one(struct owl_owner *o, struct owl_span *s, struct owl_block *
         s->first_word = word;
     }
     owl_assert(slab_is_valid(o, s));
-    if (s->free_blocks == owl_classes[s->class].blocks) {
-        end_slab(o, s);
+    if (owl_slab_is_whole(s) && !o->keeps) {
+        owl_slab_end(o, s);
         s->next = given->ended;
         given->ended = s;
     }
@@ -334,21 +332,57 @@ void owl_slab_give(struct owl_block **blocks, size_t n)
     errno = saved;
 }
 
-void owl_slab_abandon(struct owl_owner *me)
+void owl_slab_keep(struct owl_owner *me)
 {
     owl_lock(&me->lock);
+    me->keeps = true;
+    owl_unlock(&me->lock);
+}
+
+/* Whether one that has all blocks at home may wait among the orphans, whose lock is held: not where
+ * nobody looks after what is idle. */
+static bool may_wait(const struct owl_span *s)
+{
+    size_t idle = owl_orphans.idle + owl_slab_idle(s);
+    return owl_option(OWL_OPTION_SCAVENGER) != OWL_SCAVENGER_INLINE &&
+           idle / OWL_WAITING < (size_t)owl_option(OWL_OPTION_DIRTY);
+}
+
+/* Both locks are held. The slabs that ended, linked by `next`. */
+static struct owl_span *leave_all(struct owl_owner *me)
+{
+    struct owl_span *ended = NULL;
+    while (me->full != NULL)
+        move_slab(me, &owl_orphans, me->full);
+    for (unsigned class = 0; class < OWL_CLASSES; class++)
+        for (struct owl_span *s; (s = me->with_free[class]) != NULL;) {
+            s->looked = 0;
+            if (!owl_slab_is_whole(s) || may_wait(s)) {
+                move_slab(me, &owl_orphans, s);
+            } else {
+                owl_slab_end(me, s);
+                s->next = ended;
+                ended = s;
+            }
+        }
+    return ended;
+}
+
+void owl_slab_abandon(struct owl_owner *me)
+{
+    struct owl_span *ended = NULL;
+    owl_lock(&me->lock);
+    me->keeps = false;
     if (owl_word_load_relaxed(&me->slabs) > 0) {
         owl_lock(&owl_orphans.lock);
-        while (me->full != NULL)
-            move_slab(me, &owl_orphans, me->full);
-        for (unsigned class = 0; class < OWL_CLASSES; class++)
-            while (me->with_free[class] != NULL)
-                move_slab(me, &owl_orphans, me->with_free[class]);
+        ended = leave_all(me);
         owl_due_note(&owl_due.slabs, &owl_orphans.noted, owl_orphans.idle);
         owl_unlock(&owl_orphans.lock);
     }
     owl_due_note(&owl_due.slabs, &me->noted, me->idle);
     owl_unlock(&me->lock);
+    if (ended != NULL)
+        owl_pool_give_all(ended);
 }
 
 static void count_list(const struct owl_span *list, struct owl_slab_counts *counts)

@@ -14,6 +14,10 @@
  *           ends (abandon) v        | before it asks the pool
  *                        owl_orphans
  *
+ * What a thread leaves when it ends may have all its blocks at home, too, and waits there: the next
+ * thread soon wants slabs of the same classes, and in these the pages that it needs have been
+ * touched already, and no others. Of spans from the pool it would be others each time.
+ *
  * The owner word and the read without a lock. free() compares a slab's owner word with the address
  * of its own thread's owner, and on equality puts the block into its own magazine, with no lock.
  * This is safe because, while a block of the slab is out, the word changes in two ways only:
@@ -53,6 +57,7 @@ struct owl_owner {
                                                     for a hint */
     size_t idle;                                 /* bytes at home that may be resident */
     uint32_t noted;                              /* of those, what owl_due counts */
+    bool keeps;                                  /* slabs that have all blocks at home */
     struct owl_span *with_free[OWL_CLASSES];     /* slabs with a block at home; one that
                                                     gets its first is put in front */
     struct owl_span *full;                       /* slabs with none */
@@ -76,11 +81,13 @@ unsigned owl_slab_take_random(struct owl_span *s, unsigned want, struct owl_bloc
                               uint64_t *random);
 
 /* Brings n blocks home, whoever owns their slabs, and spoils the array. A slab that has all its
- * blocks at home goes to the pool. Keeps errno. Any thread; no lock may be held. */
+ * blocks at home goes to the pool, unless its owner keeps it (owl_slab_keep). Keeps errno. Any
+ * thread; no lock may be held. */
 void owl_slab_give(struct owl_block **blocks, size_t n);
 
-/* Gives back the system's pages of an owner's slabs in which all blocks are at home. Bytes, which
- * may not all have been resident. Any thread. */
+/* Gives back the system's pages of an owner's slabs in which all blocks are at home. Orphans of
+ * which all blocks are go to the pool as they are. Bytes, which may not all have been resident,
+ * without the latter. Any thread. */
 size_t owl_slab_purge(struct owl_owner *o);
 
 /* As owl_slab_purge, of slabs that were seen without any use by the last call, of which `epoch` was
@@ -93,6 +100,15 @@ static inline size_t owl_slab_idle(const struct owl_span *s)
 {
     return (size_t)s->free_blocks * s->bytes - s->dry;
 }
+
+/* Whether all blocks of a slab are at home. */
+static inline bool owl_slab_is_whole(const struct owl_span *s)
+{
+    return s->free_blocks == owl_classes[s->class].blocks;
+}
+
+/* Ends a slab of which that is so: its span can go to the pool. The owner's lock is held. */
+void owl_slab_end(struct owl_owner *o, struct owl_span *s);
 
 /* Whether a granule's owner word bears its seal, at this moment. */
 static inline bool owl_slab_bears_seal(const struct owl_span *s)
@@ -110,7 +126,12 @@ static inline bool owl_slab_is_sealed(const struct owl_span *s)
     return __builtin_expect(owl_slab_bears_seal(s), 1) || owl_slab_look_again(s);
 }
 
-/* Leaves all slabs to the orphans. The owner's own thread, when it ends. */
+/* From now on slabs that have all blocks at home stay with the owner, until owl_slab_abandon. The
+ * owner's own thread, when it ends. */
+void owl_slab_keep(struct owl_owner *me);
+
+/* Leaves all slabs to the orphans; of those that have all blocks at home only so many as may wait
+ * there for the next threads, the others go to the pool. The owner's own thread, when it ends. */
 void owl_slab_abandon(struct owl_owner *me);
 
 /* Counts of owners' slabs, for statistics: granules, and what is out. */

@@ -8,9 +8,13 @@
  * look since which none were. Slabs whose free blocks are filled with junk, for writes to be seen,
  * are left alone. Blocks that come home do not count: so a slab to which they only
  * come, while others serve, loses its free pages all the time.
+ *
+ * Orphans of which all blocks are at home have waited for a thread that wants them (slab.h): they
+ * go to the pool, which purges longer runs.
  */
 #include "due.h"
 #include "os.h"
+#include "pool.h"
 #include "slab.h"
 
 /* The number of the first block from `number` on whose bit is `value`; `blocks`: there is none. */
@@ -55,46 +59,69 @@ static size_t purge_slab(struct owl_owner *o, struct owl_span *s)
     return purged;
 }
 
-/* The next slab from s on that is to be purged; NULL: there is none. Those that were used since
- * they were last looked at are left for a later epoch, and so noted; in epoch 0 they are not. */
-static struct owl_span *next_due(struct owl_span *s, unsigned epoch, bool *later)
+/* What one call does. */
+struct purge {
+    struct owl_owner *owner;
+    unsigned epoch;
+    bool later;             /* there is more to be done in a later epoch */
+    bool awaited;           /* somebody waits for the owner's lock */
+    size_t purged;          /* bytes */
+    struct owl_span *ended; /* slabs for the pool, linked by `next` */
+};
+
+static bool waits_for_thread(const struct purge *p, const struct owl_span *s)
+{
+    return p->owner == &owl_orphans && owl_slab_is_whole(s);
+}
+
+/* The next slab from s on that is to be purged, or to end; NULL: there is none. Those that were
+ * used since they were last looked at are left for a later epoch, and so noted; in epoch 0 they are
+ * not. */
+static struct owl_span *next_due(struct purge *p, struct owl_span *s)
 {
     for (; s != NULL; s = s->next) {
-        if (owl_slab_idle(s) == 0 || s->filled)
+        if ((owl_slab_idle(s) == 0 || s->filled) && !waits_for_thread(p, s))
             continue;
-        if (epoch == 0 || (s->looked != 0 && s->looked != epoch))
+        if (p->epoch == 0 || (s->looked != 0 && s->looked != p->epoch))
             break;
-        s->looked = (uint8_t)epoch;
-        *later = true;
+        s->looked = (uint8_t)p->epoch;
+        p->later = true;
     }
     return s;
 }
 
-/* Purges until the end of the list, or until somebody waits for the owner's lock, which is held. */
-static size_t purge_list(struct owl_owner *o, unsigned class, unsigned epoch, bool *later,
-                         bool *awaited)
+static void end(struct purge *p, struct owl_span *s)
 {
-    size_t purged = 0;
-    struct owl_span *s = next_due(o->with_free[class], epoch, later);
-    while (s != NULL && !*awaited) {
-        purged += purge_slab(o, s);
-        *awaited = owl_lock_is_awaited(&o->lock);
-        s = next_due(s, epoch, later);
-    }
-    return purged;
+    owl_slab_end(p->owner, s);
+    s->next = p->ended;
+    p->ended = s;
 }
 
-static size_t purge(struct owl_owner *o, unsigned epoch, bool *later)
+/* Until the end of the list, or until somebody waits for the owner's lock, which is held. */
+static void purge_list(struct purge *p, unsigned class)
 {
-    size_t purged = 0;
-    bool awaited = false;
+    struct owl_span *s = next_due(p, p->owner->with_free[class]);
+    while (s != NULL && !p->awaited) {
+        struct owl_span *next = s->next;
+        if (waits_for_thread(p, s))
+            end(p, s);
+        else
+            p->purged += purge_slab(p->owner, s);
+        p->awaited = owl_lock_is_awaited(&p->owner->lock);
+        s = next_due(p, next);
+    }
+}
+
+static void purge(struct purge *p)
+{
+    struct owl_owner *o = p->owner;
     owl_lock(&o->lock);
     for (unsigned class = 0; class < OWL_CLASSES;) {
-        purged += purge_list(o, class, epoch, later, &awaited);
-        if (awaited) {
+        purge_list(p, class);
+        if (p->awaited) {
             owl_due_note(&owl_due.slabs, &o->noted, o->idle);
             owl_unlock(&o->lock);
-            awaited = false;
+            p->awaited = false;
             owl_lock(&o->lock);
         } else {
             class++;
@@ -102,18 +129,20 @@ static size_t purge(struct owl_owner *o, unsigned epoch, bool *later)
     }
     owl_due_note(&owl_due.slabs, &o->noted, o->idle);
     owl_unlock(&o->lock);
-    return purged;
+    if (p->ended != NULL)
+        owl_pool_give_idle(p->ended);
 }
 
 size_t owl_slab_purge(struct owl_owner *o)
 {
-    bool later = false;
-    return purge(o, 0, &later);
+    struct purge p = {.owner = o};
+    purge(&p);
+    return p.purged;
 }
 
 bool owl_slab_purge_idle(struct owl_owner *o, unsigned epoch)
 {
-    bool later = false;
-    purge(o, epoch, &later);
-    return later;
+    struct purge p = {.owner = o, .epoch = epoch};
+    purge(&p);
+    return p.later;
 }

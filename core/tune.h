@@ -57,6 +57,10 @@
 #define OWL_PARKED_BYTES ((size_t)256 << 10)
 #define OWL_PARKED_IDLE ((size_t)2 << 20)
 
+/* Slabs that ended threads left with all blocks at home wait for the next threads while orphans
+ * have less than so many times the option `dirty` at home. */
+#define OWL_WAITING 4
+
 /* Medium blocks, up to so many bytes, that a thread keeps for itself: so many bytes of them. */
 #define OWL_STOCK_MAX ((size_t)1 << 20)
 #define OWL_STOCK_LENGTHS (OWL_STOCK_MAX >> OWL_GRANULE_SHIFT)

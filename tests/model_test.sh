@@ -84,6 +84,7 @@ stuck() {
 right 'owner' owner '-DCALLS=4'
 try 'owner: each statement is reached' reaches_all thread
 right 'owner, with parked caches' owner '-DCALLS=3 -DPARK'
+right 'owner, with slabs that wait' owner '-DCALLS=3 -DKEEP'
 right 'owner, with stale reads' owner '-DCALLS=3 -DSTALE'
 right 'owner, with stale reads and parked caches' owner '-DCALLS=2 -DSTALE -DPARK'
 own='owner\[s\]==mine'
@@ -93,6 +94,7 @@ wrong 'owner: slabs are taken from a thread' owner '-DCALLS=4 -DSTEAL' "$own"
 wrong 'owner: a slab ends while a block is out' owner '-DCALLS=4 -DEND_EARLY' "$home"
 wrong 'owner: adoption without a lock' owner '-DCALLS=4 -DNO_ORPHANS_LOCK' "$home|listed|owner"
 wrong 'owner: read before there is a cache' owner '-DCALLS=4 -DREAD_FIRST' "$own"
+wrong 'owner: slabs that wait end without a lock' owner '-DCALLS=3 -DKEEP -DNO_ENDED_LOCK' "$home"
 wrong 'owner: an inbox stays open' owner '-DCALLS=4 -DNO_CLOSE' 'place|mine'
 wrong 'owner: a parked cache has two holders' owner '-DCALLS=3 -DPARK -DNO_UNPARK' 'place'
 wrong 'owner: whose is not read from the inbox' owner '-DCALLS=4 -DTRUST' "$own"
@@ -126,6 +128,9 @@ if [ -n "${OWL_TEST_ALL-}" ]; then
     right 'lock, more calls' lock '-DCALLS=4'
     right 'owner, more calls' owner '-DCALLS=5'
     right 'owner, parked caches, more calls' owner '-DCALLS=4 -DPARK'
+    right 'owner, slabs that wait, more calls' owner '-DCALLS=4 -DKEEP'
+    right 'owner, slabs that wait, stale reads' owner '-DCALLS=3 -DSTALE -DKEEP'
+    right 'owner, slabs that wait, parked caches' owner '-DCALLS=3 -DKEEP -DPARK'
     right 'owner, stale reads, parked caches, more calls' owner '-DCALLS=3 -DSTALE -DPARK'
     right 'claim, more calls and claims' claim '-DCALLS=12 -DCLAIMS=5'
     right 'claim, more calls, stores out of order' claim '-DCALLS=10 -DCLAIMS=4 -DWEAK'

@@ -5,6 +5,7 @@
 #include "child.h"
 #include "death.h"
 #include "faults.h"
+#include "option.h"
 #include "pool.h"
 #include "slab.h"
 
@@ -262,6 +263,69 @@ static void free_orphans_go_back(void)
     check(owl_orphans.slabs == 0 && owl_pool_count().used == 0 && all_valid());
 }
 
+/* Gives blocks while their owner keeps what becomes whole, and ends. */
+static void give_and_leave(struct owl_block *const *blocks, unsigned n)
+{
+    owl_slab_keep(&one);
+    give(blocks, n);
+    check(all_valid());
+    owl_slab_abandon(&one);
+    check(one.slabs == 0 && all_valid());
+}
+
+static void whole_slabs_wait_for_the_next_thread(void)
+{
+    struct owl_block *a[3], *b[3];
+    set_up();
+    check(take(&one, 30, 3, a) == 3 && take(&one, 31, 1, b) == 1);
+    const struct owl_span *s = owl_span_of(a[0]);
+    uint32_t dry = s->dry;
+    check(dry > 0);
+    give(b, 1);
+    check(one.slabs == 1); /* it does not keep them yet */
+    give_and_leave(a, 3);
+    check(owl_orphans.slabs == 1 && owl_slab_is_whole(s));
+    size_t used = owl_pool_count().used;
+    check(take(&two, 31, 1, b) == 1 && owl_pool_count().used > used);
+    check(take(&two, 30, 3, b) == 3 && memcmp(a, b, sizeof a) == 0);
+    check(s->dry < dry && owl_orphans.slabs == 0 && all_valid());
+    give(b, 3);
+    check(two.slabs == 1 && all_valid());
+    check(take(&one, 30, 3, b) == 3); /* who has left keeps nothing any more */
+    give(b, 3);
+    check(one.slabs == 0 && all_valid());
+}
+
+/* So many bytes of whole slabs, all of them resident, are left: those that wait come to so many. */
+static size_t waiting_of(size_t bytes, unsigned class)
+{
+    static struct owl_block *blocks[MOST];
+    size_t slab = (size_t)owl_classes[class].blocks * owl_classes[class].size;
+    unsigned n = 0;
+    for (size_t all = 0; all < bytes; all += slab)
+        n += take(&one, class, owl_classes[class].blocks, blocks + n);
+    give_and_leave(blocks, n);
+    size_t waiting = owl_orphans.idle;
+    check(owl_orphans.slabs * slab == waiting);
+    owl_slab_purge(&owl_orphans);
+    check(owl_orphans.slabs == 0 && owl_pool_count().used == 0 && all_valid());
+    return waiting;
+}
+
+static void not_too_many_wait(void)
+{
+    set_up();
+    owl_option_force(OWL_OPTION_DIRTY, 1 << 20);
+    check(waiting_of((size_t)2 << 20, 60) >= (size_t)2 << 20);
+    size_t most = waiting_of((size_t)8 << 20, 60);
+    check(most > (size_t)3 << 20 && most <= (size_t)OWL_WAITING << 20);
+    owl_option_force(OWL_OPTION_DIRTY, 0);
+    check(waiting_of((size_t)2 << 20, 60) == 0);
+    owl_option_force(OWL_OPTION_DIRTY, 1 << 20);
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
+    check(waiting_of((size_t)2 << 20, 60) == 0);
+}
+
 /* One list may have blocks of many owners, and of slabs that changed hands. */
 static void mixed_lists_find_their_owners(void)
 {
@@ -348,9 +412,12 @@ static void *taker(void *owner)
             market.blocks[market.count++] = blocks[--n];
         owl_unlock(&market.lock);
         give(blocks, n);
+        if (step % 100 == 80)
+            owl_slab_keep(owner);
         if (step % 100 == 99)
             owl_slab_abandon(owner);
     }
+    owl_slab_keep(owner);
     owl_slab_abandon(owner);
     owl_lock(&market.lock);
     market.takers--;
@@ -374,18 +441,33 @@ static void *giver(void *unused)
     return NULL;
 }
 
+/* What waits among the orphans goes to the pool meanwhile. */
+static void *looker(void *unused)
+{
+    unsigned epoch = 1;
+    for (bool more = true; more; epoch = epoch % OWL_EPOCHS + 1) {
+        owl_slab_purge_idle(&owl_orphans, epoch);
+        owl_lock(&market.lock);
+        more = market.takers > 0;
+        owl_unlock(&market.lock);
+    }
+    return unused;
+}
+
 static void owners_and_others_at_once(void)
 {
-    pthread_t threads[4];
+    pthread_t threads[5];
     set_up();
     market.takers = 2;
     check(pthread_create(&threads[0], NULL, taker, &one) == 0);
     check(pthread_create(&threads[1], NULL, taker, &two) == 0);
     check(pthread_create(&threads[2], NULL, giver, NULL) == 0);
     check(pthread_create(&threads[3], NULL, giver, NULL) == 0);
-    for (int i = 0; i < 4; i++)
+    check(pthread_create(&threads[4], NULL, looker, NULL) == 0);
+    for (int i = 0; i < 5; i++)
         pthread_join(threads[i], NULL);
     check(all_valid());
+    owl_slab_purge(&owl_orphans);
     check(owl_orphans.slabs == 0 && owl_pool_count().used == 0);
 }
 
@@ -401,6 +483,8 @@ int main(void)
         child_test(free_slabs_go_back_though_the_owner_sleeps),
         child_test(orphans_are_adopted_first),
         child_test(free_orphans_go_back),
+        child_test(whole_slabs_wait_for_the_next_thread),
+        child_test(not_too_many_wait),
         child_test(mixed_lists_find_their_owners),
         child_test(no_memory_is_said),
         cmocka_unit_test(faults_are_reported),

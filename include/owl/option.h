@@ -16,7 +16,8 @@
  *       5 % of a processor, or is taken again within a second of being given back, more may stay:
  *       four times this, or as much as is in use, or, in a program that had 96 MiB and more in use
  *       in the last second or two, as much as makes one and a half times that with what is in use,
- *       if there may be a scavenger.
+ *       if there may be a scavenger. Then four times this, too, may wait for the next threads in
+ *       slabs of those that have ended, for a second or two.
  *   dirty_share  8          0 to 1048576
  *       The bytes in use divided by this are the share; 0: there is none, and `dirty` holds at any
  *       rate.

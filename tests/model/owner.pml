@@ -10,14 +10,16 @@
  * With STALE, reads of owner words may be stale: see owner_view.pml. The slabs are those of
  * owner_slab.pml.
  *
- * CALLS says how many calls all threads make. With PARK, caches of ended threads may be parked. With one of these defined, something is left out or
- * wrong, and an assertion fails:
+ * CALLS says how many calls all threads make. With PARK, caches of ended threads may be parked;
+ * with KEEP, slabs that have all blocks at home may be left to the orphans, and wait there. With
+ * one of these defined, something is left out or wrong, and an assertion fails:
  *   NO_RECHECK       the word is not read again under the owner's lock
  *   STEAL            a thread takes a slab of another one, which lives
  *   END_EARLY        a slab ends when the first block comes home
  *   NO_ORPHANS_LOCK  orphans are adopted without their lock
  *   READ_FIRST       the first call of a thread is free, and reads the word before it has a cache
  *   NO_CLOSE         an inbox stays open when its thread ends
+ *   NO_ENDED_LOCK    orphans that wait are ended without their lock (with KEEP)
  *   NO_UNPARK        a parked cache that is reclaimed may get a thread meanwhile (with PARK)
  *   TRUST            the word is not read when a block is taken out of the inbox
  *   BARE_HAND        a pointer is handed over, but not what was written before (with STALE)
@@ -218,20 +220,64 @@ inline end() {
         fi;
         buffered[c] = NONE
     }
+#ifdef KEEP
+    if :: !park -> keep() :: else fi;
+#endif
     give();
     if :: !park -> abandon() :: else fi;
     atomic { learn(LIST); used[c] = false; parked[c] = park; leave(LIST); c = 0; park = false }
+}
+
+/* owl_slab_keep, or not. */
+inline keep() {
+    if
+    :: atomic { lock(c); keeps[c] = true; unlock(c) }
+    :: true
+    fi
+}
+
+/* Of slabs that have all blocks at home not all may wait. */
+inline leave_slab(n) {
+    if
+    :: listed[n] == c -> move_slab(c, ORPHANS, n)
+#ifdef KEEP
+    :: listed[n] == c && home[n] == ALL -> end_slab(n)
+#endif
+    :: listed[n] != c
+    fi
 }
 
 inline abandon() {
     atomic {
         lock(c);
         lock(ORPHANS);
-        if :: listed[0] == c -> move_slab(c, ORPHANS, 0) :: else fi;
-        if :: listed[1] == c -> move_slab(c, ORPHANS, 1) :: else fi;
+        keeps[c] = false;
+        leave_slab(0);
+        leave_slab(1);
         unlock(ORPHANS);
         unlock(c)
     }
+#ifdef KEEP
+    if :: atomic { spans -> to_pool() } :: else fi
+#endif
+}
+
+#define WAITS(n) (listed[n] == ORPHANS && home[n] == ALL)
+
+/* owl_slab_purge_idle, of any thread, of the orphans that wait. This is no call. */
+inline end_waiting() {
+    atomic {
+        (WAITS(0) || WAITS(1)) && !locked[ORPHANS] -> b = (WAITS(0) -> 0 : 1)
+#ifdef NO_ENDED_LOCK
+    }
+    atomic {
+#endif
+        lock(ORPHANS);
+        end_slab(b);
+        unlock(ORPHANS);
+        b = 0
+    }
+    atomic { to_pool() }
 }
 
 /* owl_cache_reclaim, of any thread: a parked cache is this thread's until it is idle. This is no
@@ -267,6 +313,9 @@ active [THREADS] proctype thread() {
 #ifdef PARK
     :: reclaim()
 #endif
+#ifdef KEEP
+    :: end_waiting()
+#endif
     :: atomic { calls == CALLS && (mine == NONE || mine == GONE) -> ended++; break }
     od
 }
@@ -281,7 +330,8 @@ active proctype finally() {
                    place[i] == MAGAZINE && parked[whose[i]] && whose[i] == listed[SLAB(i)])
         }
         for (i : 0 .. 1) {
-            assert(owner[i] == listed[i] && pooled[i] == (home[i] == ALL));
+            assert(owner[i] == listed[i]);
+            assert((home[i] == ALL) == (pooled[i] || WAITS(i)));
             assert((listed[i] == NONE) == pooled[i]);
             assert(listed[i] == NONE || listed[i] == ORPHANS || parked[listed[i]])
         }

@@ -7,6 +7,7 @@ byte class[2];
 byte owner[2];                      /* the word as it was last written */
 byte listed[2];                     /* in whose lists the slab is */
 bool pooled[2] = true;              /* the span is the pool's */
+bool keeps[POOL];                   /* by owner: slabs whose blocks are all at home stay with it */
 #define BLOCK(b) (1 << (b) % 2)
 
 #include "owner_view.pml"
@@ -62,7 +63,23 @@ inline take_bits() {
     fi
 }
 
-/* give_one and end_slab, with the lock of v, who owns the slab. */
+/* owl_slab_end; which spans are this thread's to give to the pool. */
+inline end_slab(n) {
+    assert(home[n] == ALL && place[2 * n] == HOME && place[2 * n + 1] == HOME);
+    listed[n] = NONE;
+    write(n, NONE);
+    spans = spans | 1 << n
+}
+
+inline to_pool() {
+    learn(POOL);
+    leave(POOL);
+    pooled[0] = pooled[0] || spans & 1;
+    pooled[1] = pooled[1] || spans & 2;
+    spans = 0
+}
+
+/* give_one, with the lock of v, who owns the slab. */
 inline give_one() {
     assert(owner[s] == v && listed[s] == v);
     assert(!(home[s] & BLOCK(b)));
@@ -70,15 +87,11 @@ inline give_one() {
     put(b, HOME, 0);
 #ifdef END_EARLY
     if
-    :: true ->
+    :: true -> end_slab(s)
 #else
     if
-    :: home[s] == ALL ->
+    :: home[s] == ALL && !keeps[v] -> end_slab(s)
 #endif
-       assert(place[2 * s] == HOME && place[2 * s + 1] == HOME);
-       listed[s] = NONE;
-       write(s, NONE);
-       spans = spans | 1 << s
     :: else
     fi
 }
@@ -105,13 +118,6 @@ inline give() {
            unlock(v);
            b = 0; s = 0; v = 0; o = 0
        }
-    :: atomic {
-           spans ->
-           learn(POOL);
-           leave(POOL);
-           pooled[0] = pooled[0] || spans & 1;
-           pooled[1] = pooled[1] || spans & 2;
-           spans = 0
-       }
+    :: atomic { spans -> to_pool() }
     od
 }
