@@ -19,6 +19,8 @@ struct owl_due {
     owl_u32 seen;        /* of these, what was left at the last look: it is in use, or out of
                             reach, and not due */
     owl_u32 pool;        /* units: dirty runs */
+    owl_u32 kept;        /* 1: of these more than the softer bound allows, for a while; then
+                            somebody has to look */
     owl_u32 least;       /* so many MiB are worth a call of serve; OWL_DUE_NEVER: none are, or
                             somebody is busy with them already */
     void (*serve)(void); /* keeps errno */

@@ -34,6 +34,15 @@ static struct owl_span *find(enum owl_backing backing, size_t granules, unsigned
     return s != NULL ? s : owl_runs_find(backing, OWL_FREE_CLEAN, granules, align_order, look);
 }
 
+/* Fresh memory was never purged, so none of it is taken again. */
+static bool grow(enum owl_backing backing, size_t granules, unsigned align_order)
+{
+    size_t clean = owl_runs_granules(OWL_FREE_CLEAN);
+    bool grown = owl_runs_grow(backing, granules, align_order);
+    owl_pool.taken_clean -= owl_runs_granules(OWL_FREE_CLEAN) - clean;
+    return grown;
+}
+
 /* A free run in which so many aligned granules can be had. Fresh address space comes before a long
  * search; at the last the dirty memory is purged, so that it joins the clean memory around it. */
 static struct owl_span *find_or_make(enum owl_backing backing, size_t granules,
@@ -41,7 +50,7 @@ static struct owl_span *find_or_make(enum owl_backing backing, size_t granules,
 {
     for (;;) {
         struct owl_span *s = find(backing, granules, align_order, OWL_RUN_LOOK);
-        if (s == NULL && owl_runs_grow(backing, granules, align_order))
+        if (s == NULL && grow(backing, granules, align_order))
             s = owl_runs_find(backing, OWL_FREE_CLEAN, granules, align_order, SIZE_MAX);
         if (s == NULL)
             s = find(backing, granules, align_order, SIZE_MAX);

@@ -19,7 +19,7 @@ struct owl_allowance {
 /* What was purged lately, and not handed out again. */
 struct owl_purged {
     size_t granules;
-    size_t taken_clean; /* when that was looked at last */
+    size_t taken_clean; /* when that was looked at last, or more */
     uint64_t at;        /* when the last of it was purged: milliseconds */
 };
 
@@ -39,7 +39,8 @@ struct owl_pool {
     size_t lead;      /* by how many, at most */
     struct owl_allowance bounding; /* for the softer bound */
     struct owl_allowance settling; /* for the same when threads end */
-    size_t taken_clean;     /* granules of clean runs that owl_pool_take has ever handed out */
+    size_t taken_clean;     /* granules of clean runs that owl_pool_take has ever handed out, less
+                               those that there ever were of fresh memory */
     struct owl_purged purged;
     uint64_t vain_until; /* till then nothing is purged for the softer bound, so much was in vain:
                             milliseconds */

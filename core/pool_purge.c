@@ -194,17 +194,19 @@ static size_t storm_bound(uint64_t now)
 }
 
 /* What was purged lately and is handed out again as clean memory was purged in vain: then nothing
- * is purged for the softer bound for a while, the longer the more it was. */
+ * is purged for the softer bound for a while, the longer the more it was; if there is somebody to
+ * look when that is over. */
 static void look_for_vain(uint64_t now)
 {
     struct owl_purged *p = &owl_pool.purged;
-    size_t again = owl_pool.taken_clean - p->taken_clean;
+    ptrdiff_t more = (ptrdiff_t)(owl_pool.taken_clean - p->taken_clean);
+    size_t again = more > 0 ? (size_t)more : 0; /* less: there is fresh memory still to be taken */
+    p->taken_clean += again;
     if (now - p->at > OWL_VAIN_MS)
         p->granules = 0;
     if (again > p->granules)
         again = p->granules;
     p->granules -= again;
-    p->taken_clean = owl_pool.taken_clean;
     uint64_t from = owl_pool.vain_until > now ? owl_pool.vain_until : now;
     uint64_t until = from + again * OWL_VAIN * 1000 / OWL_PURGE_RATE;
     owl_pool.vain_until = until < now + OWL_VAIN_MS ? until : now + OWL_VAIN_MS;
@@ -226,8 +228,10 @@ void owl_pool_bound_dirty(void)
 {
     size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
     size_t soft = dirty_bound();
-    if (dirty <= soft)
+    if (dirty <= soft) {
         begin_wanted_anew();
+        owl_u32_store_relaxed(&owl_due.kept, 0);
+    }
     if (dirty <= soft || owl_pool.holders > 0)
         return;
     uint64_t now = owl_os.milliseconds();
@@ -237,7 +241,10 @@ void owl_pool_bound_dirty(void)
     size_t excess = dirty - (soft - soft / OWL_DIRTY_SLACK);
     size_t allowed = allowance(&owl_pool.bounding, now, OWL_PURGE_RATE, OWL_PURGE_MOST);
     look_for_vain(now);
-    if (now < owl_pool.vain_until)
+    bool kept =
+        now < owl_pool.vain_until && owl_option(OWL_OPTION_SCAVENGER) != OWL_SCAVENGER_INLINE;
+    owl_u32_store_relaxed(&owl_due.kept, kept);
+    if (kept)
         allowed = 0;
     if (excess > allowed) {
         size_t hard = storm_bound(now);

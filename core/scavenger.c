@@ -125,7 +125,8 @@ static uint32_t worth(void)
     case OWL_SCAVENGER_THREAD:
         return OWL_DUE_ALWAYS;
     default:
-        return __libc_single_threaded ? OWL_DUE_ALONE : OWL_DUE_THREADS;
+        return __libc_single_threaded && !owl_u32_load_relaxed(&owl_due.kept) ? OWL_DUE_ALONE
+                                                                              : OWL_DUE_THREADS;
     }
 }
 

@@ -445,7 +445,6 @@ static void what_was_purged_in_vain_stays_for_a_while(void)
     enum { SOFT = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT, MUCH = SOFT + SOFT / 2 };
     bool zero;
     set_up_stopped();
-    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
     for (int late = 1; late >= 0; late--) {
         now += 10 * OWL_VAIN_MS;
         owl_pool_give(owl_pool_take(OWL_PRIVATE, MUCH, 0, &zero), MUCH);
@@ -460,6 +459,40 @@ static void what_was_purged_in_vain_stays_for_a_while(void)
     now += OWL_VAIN_MS;
     owl_pool_give(owl_pool_take(OWL_PRIVATE, 1, 0, &zero), 1);
     check(owl_pool_count().dirty <= SOFT);
+}
+
+/* What is fresh was never purged. */
+static void what_is_fresh_is_not_taken_again(void)
+{
+    enum { SOFT = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT, MUCH = SOFT + SOFT / 2 };
+    bool zero;
+    set_up_stopped();
+    now = 10 * OWL_VAIN_MS;
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, MUCH, 0, &zero);
+    struct owl_span *between = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
+    owl_pool_give(s, MUCH);
+    check(owl_pool_count().dirty <= SOFT);
+    s = owl_pool_take(OWL_PRIVATE, 4 * MUCH, 0, &zero);
+    check(zero && s > between);
+    now += 100;
+    owl_pool_give(s + 3 * MUCH, MUCH);
+    check(owl_pool_count().dirty <= SOFT);
+}
+
+/* Where nobody would look when the while is over. */
+static void inline_nothing_stays_for_a_while(void)
+{
+    enum { SOFT = OWL_DIRTY_MIN >> OWL_GRANULE_SHIFT, MUCH = SOFT + SOFT / 2 };
+    bool zero;
+    set_up_stopped();
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
+    now = 10 * OWL_VAIN_MS;
+    for (int i = 0; i < 3; i++) {
+        struct owl_span *s = owl_pool_take(OWL_PRIVATE, MUCH, 0, &zero);
+        now += 100;
+        owl_pool_give(s, MUCH);
+        check(owl_pool_count().dirty <= SOFT);
+    }
 }
 
 /* Which a small one has not. */
@@ -494,6 +527,8 @@ int main(void)
         child_test(what_may_be_purged_is_for_all),
         child_test(after_a_storm_the_softer_bound_holds),
         child_test(what_was_purged_in_vain_stays_for_a_while),
+        child_test(what_is_fresh_is_not_taken_again),
+        child_test(inline_nothing_stays_for_a_while),
         child_test(little_that_was_used_lately_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -395,6 +395,25 @@ static void little_is_not_worth_it(void)
     check(scavengers() == 0);
 }
 
+/* More than the softer bound allows, if it is for a while only. */
+static void what_is_kept_for_a_while_is_worth_it(void)
+{
+    if (!has_thread())
+        return;
+    scavenge_often(OWL_SCAVENGER_AUTO);
+    owl_option_force(OWL_OPTION_DIRTY, 3 * MIB);
+    for (int i = 0; i < 2; i++) {
+        check(scavengers() == 0);
+        void *p = owl_malloc((OWL_DUE_ALONE - 4) * MIB);
+        check(p != NULL);
+        memset(p, 1, (OWL_DUE_ALONE - 4) * MIB);
+        owl_free(p);
+    }
+    expect_scavengers(1);
+    expect_scavengers(0);
+    check(dirty() == 0 && __libc_single_threaded);
+}
+
 static void inline_has_none(void)
 {
     scavenge_often(OWL_SCAVENGER_INLINE);
@@ -522,6 +541,7 @@ int main(void)
         child_test(one_start_is_enough),
         child_test(it_comes_and_goes),
         child_test(little_is_not_worth_it),
+        child_test(what_is_kept_for_a_while_is_worth_it),
         child_test(inline_has_none),
         child_test(a_child_starts_its_own),
         child_test(a_child_that_takes_nothing_new_starts_its_own),

@@ -13,11 +13,11 @@
  *       faults. More is given back to the system, down to seven eighths of this, when memory next
  *       becomes free. The bound is this or a share of the memory in use (dirty_share), whichever
  *       is larger. While memory comes and goes so fast that giving back would take more than some
- *       5 % of a processor, or is taken again within a second of being given back, more may stay:
- *       four times this, or as much as is in use, or, in a program that had 96 MiB and more in use
- *       in the last second or two, as much as makes one and a half times that with what is in use,
- *       if there may be a scavenger. Then four times this, too, may wait for the next threads in
- *       slabs of those that have ended, for a second or two.
+ *       5 % of a processor, more may stay: four times this, or as much as is in use. Where there
+ *       may be a scavenger, that is so too for what is taken again within a second of being given
+ *       back; in a program that had 96 MiB and more in use in the last second or two, as much may
+ *       stay as makes one and a half times that with what is in use; and four times this may wait
+ *       for the next threads, in slabs of those that have ended, for a second or two.
  *   dirty_share  8          0 to 1048576
  *       The bytes in use divided by this are the share; 0: there is none, and `dirty` holds at any
  *       rate.
@@ -35,11 +35,12 @@
  *       of threads, or on pages among blocks in use. 0: as soon as it can.
  *   scavenger    0          0, 1, 2: the words auto, thread, inline
  *       Who does that. auto: a thread of owlalloc's own, which is started when there is much to
- *       give back (some 8 MiB in a program that has threads, 16 in others) and ends when there is
- *       nothing, or has been little for a while; thread: the same, from 1 MiB on; inline: nobody:
- *       memory goes back when what is free passes the bound of `dirty` and `dirty_share`, when
- *       threads end, and by owl_trim. By the environment only; a program that runs with other
- *       rights than its caller's has inline.
+ *       give back (some 8 MiB in a program that has threads, or where more than the bound stays as
+ *       it was taken again at once; 16 in others) and ends when there is nothing, or has been
+ *       little for a while; thread: the same, from 1 MiB on; inline: nobody: memory goes back when
+ *       what is free passes the bound of `dirty` and `dirty_share`, when threads end, and by
+ *       owl_trim. By the environment only; a program that runs with other rights than its caller's
+ *       has inline.
  *       The thread is not one of libc's: it does not end __libc_single_threaded, takes no locks of
  *       libc, no signals and no descriptors, and has no capabilities. But the system counts it, so
  *       unshare(2) and setns(2) may refuse, and what a program sets for its other threads later by
