@@ -256,10 +256,11 @@ static void *find_block(struct owl_cache *c, unsigned class, bool fresh)
     return p;
 }
 
-/* What caches without a thread have, is looked for before the pool is asked for a slab. */
+/* What caches without a thread have, or left, is looked for before the pool is asked for a slab. */
 void *owl_cache_refill(struct owl_cache *c, unsigned class)
 {
-    bool others = owl_u32_load_relaxed(&owl_cache_deserted) != 0;
+    bool others = owl_u32_load_relaxed(&owl_cache_deserted) != 0 ||
+                  (owl_word_load_relaxed(&owl_orphans.slabs) != 0 && !owl_due_has_dirty());
     void *p = find_block(c, class, !others);
     if (p == NULL && others) {
         owl_cache_reclaim();

@@ -165,8 +165,9 @@ bool owl_cache_flush_idle(void);
  * enough for a look at these.
  *
  * Before the pool is asked for a slab they are reclaimed: what caches of absent threads and the
- * one that was parked first hold goes home, and their slabs become orphans. Any thread; no lock may
- * be held.
+ * one that was parked first hold goes home, and their slabs become orphans. If the pool has nothing
+ * dirty, slabs that are empty go there, and so does most of what waits among the orphans. Any
+ * thread; no lock may be held.
  */
 extern OWL_LOCAL owl_u32 owl_cache_deserted; /* how many there may be */
 void owl_cache_reclaim(void);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "cache_inside.h"
+#include "option.h"
 #include "os.h"
 #include "tools.h"
 
@@ -300,10 +301,13 @@ static void reclaim_torn(void)
 void owl_cache_reclaim(void)
 {
     int saved = errno;
+    bool keep = owl_due_has_dirty();
     reclaim_torn();
     struct owl_cache *c = take_parked(false);
     if (c != NULL)
-        owl_cache_end(c, true);
+        owl_cache_end(c, keep);
+    if (!keep)
+        owl_slab_end_waiting((size_t)owl_option(OWL_OPTION_DIRTY));
     errno = saved;
 }
 

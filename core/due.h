@@ -60,6 +60,12 @@ static inline void owl_due_unsee(void)
         owl_due_see();
 }
 
+/* Whether the pool has dirty memory, or had it a moment ago. */
+static inline bool owl_due_has_dirty(void)
+{
+    return owl_u32_load_relaxed(&owl_due.pool) > 0;
+}
+
 static inline void owl_due_look(void)
 {
     if (__builtin_expect(owl_due_now() >= owl_u32_load_acquire(&owl_due.least), 0))

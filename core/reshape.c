@@ -10,6 +10,7 @@
 #include "guard.h"
 #include "large.h"
 #include "mapping.h"
+#include "option.h"
 #include "os.h"
 #include "scavenger.h"
 #include "tools.h"
@@ -168,6 +169,10 @@ int owl_export(void *p, size_t *offset)
     OWL_TOOLS_INSIDE;
     int saved = errno;
     int descriptor = export_block(s, p, offset);
+    bool limited = owl_option(OWL_OPTION_LIMIT) != 0;
+    for (struct owl_rescue r = {.bytes = s->bytes};
+         descriptor < 0 && limited && errno == ENOTSUP && owl_scavenger_rescue(&r);)
+        descriptor = export_block(s, p, offset);
     if (descriptor >= 0)
         errno = saved;
     else if (errno != ENOMEM && errno != EMFILE)

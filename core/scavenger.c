@@ -72,9 +72,10 @@ static void doze(unsigned milliseconds)
 }
 
 /* Other threads may take what a try frees, and free what the caller did not find: so there are more
- * tries until two in a row come to nothing. And what is free may be out of reach for a moment, in
- * the hands of a thread which empties a cache or is in a slow path: the tries after that come later
- * and later. */
+ * tries until two in a row come to nothing. The first may do with what waits for threads, of which
+ * the pool purges no more than it has to. And what is free may be out of reach for a moment, in the
+ * hands of a thread which empties a cache or is in a slow path: the tries after that come later and
+ * later. */
 bool owl_scavenger_rescue(struct owl_rescue *r)
 {
     bool under_way;
@@ -82,6 +83,10 @@ bool owl_scavenger_rescue(struct owl_rescue *r)
     if (r->tries == OWL_TRIES || r->useless == 2)
         return false;
     r->tries++;
+    if (r->tries == 1 && owl_slab_end_waiting(0)) {
+        errno = saved;
+        return true;
+    }
     size_t purged = purge(0, &under_way);
     bool useful = (purged > 0 || under_way) && may_be_met(r->bytes);
     if (purged == 0 && useful)

@@ -8,6 +8,7 @@
 #include "due.h"
 #include "fault.h"
 #include "option.h"
+#include "os.h"
 #include "pool.h"
 
 struct owl_owner owl_orphans = {.lock.rank = OWL_RANK_ORPHANS};
@@ -92,6 +93,17 @@ static void fill(struct owl_span *s, const struct owl_class *c)
         owl_block_mark((struct owl_block *)b);
 }
 
+/* Who has many slabs of a class and needs one more is about to use it up: its pages are had by one
+ * call, and not by a fault each. Of longer slabs they are too many at once. */
+static void note_growth(struct owl_owner *me, const struct owl_span *s, bool zero)
+{
+    uint8_t *grown = &me->grown[s->class];
+    if (*grown < UINT8_MAX)
+        ++*grown;
+    if (*grown > OWL_GROWN && zero && s->granules == 1 && !s->filled)
+        owl_os.populate((void *)s->start, OWL_GRANULE);
+}
+
 /* A fresh slab: all blocks at home. */
 static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
 {
@@ -122,6 +134,7 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     if (s->filled)
         fill(s, c);
     s->dry = zero && !s->filled ? c->blocks * c->size : 0;
+    note_growth(me, s, zero);
     set_owner(s, owner_word(me));
     list_add(&me->with_free[class], s);
     count_slab(me, 1);
@@ -133,6 +146,8 @@ void owl_slab_end(struct owl_owner *o, struct owl_span *s)
 {
     list_remove(&o->with_free[s->class], s);
     count_slab(o, -(uintptr_t)1);
+    if (o->grown[s->class] > 0)
+        o->grown[s->class]--;
     o->idle -= owl_slab_idle(s);
     set_owner(s, 0);
     for (size_t i = 0; i < s->granules; i++)
@@ -339,13 +354,27 @@ void owl_slab_keep(struct owl_owner *me)
     owl_unlock(&me->lock);
 }
 
-/* Whether one that has all blocks at home may wait among the orphans, whose lock is held: not where
- * nobody looks after what is idle. */
+/* Where a block was used a whole page is resident, which is what counts when nobody uses the slab:
+ * it may be a hundred times as much. */
+static void count_pages(struct owl_owner *me, struct owl_span *s)
+{
+    size_t all = (size_t)s->free_blocks * s->bytes;
+    size_t touched = owl_round_up(all - s->dry, owl_os.page);
+    size_t dry = touched < all ? all - touched : 0;
+    me->idle += s->dry - dry;
+    s->dry = (uint32_t)dry;
+}
+
+/* Whether one that has all blocks at home may wait among the orphans, whose lock is held. With what
+ * is dirty in the pool they are no more than the harder of its bounds allows; and none where that
+ * is the softer one, or where nobody looks after what is idle. */
 static bool may_wait(const struct owl_span *s)
 {
-    size_t idle = owl_orphans.idle + owl_slab_idle(s);
+    size_t dirty = (size_t)owl_u32_load_relaxed(&owl_due.pool) << OWL_DUE_SHIFT;
+    size_t idle = owl_orphans.idle + owl_slab_idle(s) + dirty;
     return owl_option(OWL_OPTION_SCAVENGER) != OWL_SCAVENGER_INLINE &&
-           idle / OWL_WAITING < (size_t)owl_option(OWL_OPTION_DIRTY);
+           owl_option(OWL_OPTION_DIRTY_SHARE) != 0 &&
+           idle / OWL_DIRTY_STORM < (size_t)owl_option(OWL_OPTION_DIRTY);
 }
 
 /* Both locks are held. The slabs that ended, linked by `next`. */
@@ -356,8 +385,11 @@ static struct owl_span *leave_all(struct owl_owner *me)
         move_slab(me, &owl_orphans, me->full);
     for (unsigned class = 0; class < OWL_CLASSES; class++)
         for (struct owl_span *s; (s = me->with_free[class]) != NULL;) {
+            bool whole = owl_slab_is_whole(s);
             s->looked = 0;
-            if (!owl_slab_is_whole(s) || may_wait(s)) {
+            if (whole)
+                count_pages(me, s);
+            if (!whole || may_wait(s)) {
                 move_slab(me, &owl_orphans, s);
             } else {
                 owl_slab_end(me, s);
@@ -373,6 +405,7 @@ void owl_slab_abandon(struct owl_owner *me)
     struct owl_span *ended = NULL;
     owl_lock(&me->lock);
     me->keeps = false;
+    memset(me->grown, 0, sizeof me->grown);
     if (owl_word_load_relaxed(&me->slabs) > 0) {
         owl_lock(&owl_orphans.lock);
         ended = leave_all(me);

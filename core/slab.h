@@ -61,6 +61,8 @@ struct owl_owner {
     struct owl_span *with_free[OWL_CLASSES];     /* slabs with a block at home; one that
                                                     gets its first is put in front */
     struct owl_span *full;                       /* slabs with none */
+    uint8_t grown[OWL_CLASSES];                  /* slabs made of each class, less those that ended
+                                                    since: as far as can be counted */
     uint64_t random;                             /* with the option `secure`: decides which
                                                     blocks are next; 0: not used yet */
 } __attribute__((aligned(OWL_CACHE_LINE)));
@@ -89,6 +91,10 @@ void owl_slab_give(struct owl_block **blocks, size_t n);
  * which all blocks are go to the pool as they are. Bytes, which may not all have been resident,
  * without the latter. Any thread. */
 size_t owl_slab_purge(struct owl_owner *o);
+
+/* Orphans that wait go to the pool, until no more than so many bytes are at home in all. Whether
+ * there were any. Any thread; no lock may be held. */
+bool owl_slab_end_waiting(size_t least);
 
 /* As owl_slab_purge, of slabs that were seen without any use by the last call, of which `epoch` was
  * another (1 to OWL_EPOCHS). Whether there are slabs to be purged later. */

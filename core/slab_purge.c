@@ -133,6 +133,23 @@ static void purge(struct purge *p)
         owl_pool_give_idle(p->ended);
 }
 
+bool owl_slab_end_waiting(size_t least)
+{
+    struct purge p = {.owner = &owl_orphans};
+    owl_lock(&owl_orphans.lock);
+    for (unsigned class = 0; owl_orphans.idle > least && class < OWL_CLASSES; class++)
+        for (struct owl_span *s = owl_orphans.with_free[class], *next; s != NULL; s = next) {
+            next = s->next;
+            if (owl_slab_is_whole(s))
+                end(&p, s);
+        }
+    owl_due_note(&owl_due.slabs, &owl_orphans.noted, owl_orphans.idle);
+    owl_unlock(&owl_orphans.lock);
+    if (p.ended != NULL)
+        owl_pool_give_all(p.ended);
+    return p.ended != NULL;
+}
+
 size_t owl_slab_purge(struct owl_owner *o)
 {
     struct purge p = {.owner = o};

@@ -36,6 +36,10 @@
 #define OWL_SLAB_MIN_BLOCKS 16
 #define OWL_SLAB_MAX_BLOCKS 4096
 
+/* The pages of a slab are populated when it is made if its owner has made so many of the class: at
+ * most so much of them is resident that nobody uses. At most 254. */
+#define OWL_GROWN 16
+
 /* The thread cache. A class keeps a magazine of at most so many bytes (the option `magazine` may
  * ask for fewer), in an array of at least and at most so many slots, one of which holds no block.
  * It begins with a small one; of a full one the older half goes home, or so many blocks if that is
@@ -56,10 +60,6 @@
 #define OWL_PARKED 16
 #define OWL_PARKED_BYTES ((size_t)256 << 10)
 #define OWL_PARKED_IDLE ((size_t)2 << 20)
-
-/* Slabs that ended threads left with all blocks at home wait for the next threads while orphans
- * have less than so many times the option `dirty` at home. */
-#define OWL_WAITING 4
 
 /* Medium blocks, up to so many bytes, that a thread keeps for itself: so many bytes of them. */
 #define OWL_STOCK_MAX ((size_t)1 << 20)

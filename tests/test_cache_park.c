@@ -117,6 +117,25 @@ static void who_holds_much_is_not_parked(void)
     check(owl_orphans.slabs == 0 && owl_stats_heap_is_valid());
 }
 
+/* Slabs of other classes come of what waits, if that is much and the pool has only clean memory. */
+static void what_waits_is_used_before_clean_memory(void)
+{
+    enum { LITTLE = 1 << 20 };
+    unsigned class = OWL_CLASSES - 1;
+    owl_option_force(OWL_OPTION_DIRTY, LITTLE);
+    on_other_thread(use_all_classes, NULL);
+    owl_pool_purge(0);
+    size_t used = owl_pool_count().used;
+    check(parked() == 0 && owl_orphans.idle > LITTLE);
+    while (owl_orphans.with_free[class] != NULL)
+        class--;
+    void *p = owl_malloc(owl_classes[class].size);
+    check(p != NULL && owl_orphans.idle <= LITTLE && owl_orphans.slabs > 0);
+    check(owl_pool_count().used < used);
+    owl_free(p);
+    check(owl_stats_heap_is_valid());
+}
+
 /* A block is left in each slab. */
 static void *leave_one_in_each(void *unused)
 {
@@ -359,6 +378,7 @@ int main(void)
         child_test(the_next_thread_finds_the_blocks),
         child_test(little_is_kept),
         child_test(who_holds_much_is_not_parked),
+        child_test(what_waits_is_used_before_clean_memory),
         child_test(who_holds_many_slabs_is_not_parked),
         child_test(not_many_are_parked),
         child_test(the_first_is_reclaimed_before_the_pool_is_asked),

@@ -7,6 +7,8 @@
 #include <owl/pages.h>
 #include <pthread.h>
 
+#include "cache_inside.h"
+
 #include "alloc.h"
 #include "child.h"
 #include "faults.h"
@@ -439,6 +441,56 @@ static void the_others_obey_too(void)
     owl_free(p);
 }
 
+/* 3 MiB of slabs that have all blocks at home. */
+static void *take_and_free_many(void *unused)
+{
+    enum { CLASSES = 8, EACH = OWL_SLAB_MIN_BLOCKS };
+    for (int i = 0; i < CLASSES * EACH; i++)
+        check((blocks[i] = owl_malloc(owl_classes[OWL_CLASSES - 1 - i / EACH].size)) != NULL);
+    free_all(CLASSES * EACH);
+    return unused;
+}
+
+/* Slabs wait for the next threads, and so much more may be in use. */
+static size_t limit_what_waits(size_t more)
+{
+    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_AUTO);
+    on_other_thread(take_and_free_many, NULL);
+    owl_free(owl_malloc(64));
+    owl_pool_purge(0);
+    size_t limit = in_use() + more;
+    check(owl_orphans.slabs > 0 && owl_orphans.idle > 2 * MIB);
+    set_limit(limit);
+    return limit;
+}
+
+/* They do not keep others from memory; nor are all caches emptied for it. */
+static void what_waits_makes_room(void)
+{
+    set_up(0);
+    size_t limit = limit_what_waits(MIB / 2);
+    void *p = opaque(owl_malloc(2 * MIB));
+    struct owl_cache_counts c = {.blocks = 0};
+    owl_cache_count(owl_cache_mine(), &c);
+    check(p != NULL && c.blocks > 0 && held() <= limit && owl_orphans.slabs == 0);
+    owl_free(p);
+    check_empty();
+}
+
+static void what_waits_makes_room_for_exports(void)
+{
+    size_t offset;
+    set_up(0);
+    check(owl_option_set("backing", OWL_BACKING_AUTO) == 0);
+    void *p = opaque(owl_malloc(MIB));
+    size_t limit = limit_what_waits(MIB / 2);
+    int descriptor = owl_export(p, &offset);
+    check(descriptor >= 0 && held() <= limit && owl_orphans.slabs == 0);
+    close(descriptor);
+    owl_free(p);
+    check_empty();
+}
+
 static void each_process_has_its_own(void)
 {
     set_up(8 * MIB);
@@ -539,6 +591,8 @@ int main(void)
         child_test(it_may_be_set_too_low),
         child_test(arrays_count_what_is_open),
         child_test(the_others_obey_too),
+        child_test(what_waits_makes_room),
+        child_test(what_waits_makes_room_for_exports),
         child_test(each_process_has_its_own),
         child_test(threads_have_enough),
         child_test(threads_have_too_little),

@@ -5,7 +5,6 @@
 #include "child.h"
 #include "death.h"
 #include "faults.h"
-#include "option.h"
 #include "pool.h"
 #include "slab.h"
 
@@ -263,67 +262,47 @@ static void free_orphans_go_back(void)
     check(owl_orphans.slabs == 0 && owl_pool_count().used == 0 && all_valid());
 }
 
-/* Gives blocks while their owner keeps what becomes whole, and ends. */
-static void give_and_leave(struct owl_block *const *blocks, unsigned n)
+/* Takes all blocks of so many slabs. How many of these were populated. */
+static unsigned long take_slabs(unsigned class, unsigned slabs, struct owl_block **blocks)
 {
-    owl_slab_keep(&one);
-    give(blocks, n);
-    check(all_valid());
+    unsigned long before = calls_of(FAULT_POPULATE);
+    for (unsigned i = 0; i < slabs; i++)
+        check(take_slab(&one, class, blocks + i * owl_classes[class].blocks) > 0);
+    check(one.slabs == slabs);
+    return calls_of(FAULT_POPULATE) - before;
+}
+
+static void give_slabs(unsigned class, unsigned slabs, struct owl_block **blocks)
+{
+    for (unsigned i = 0; i < slabs; i++)
+        give(blocks + i * owl_classes[class].blocks, owl_classes[class].blocks);
+    check(one.slabs == 0 && owl_pool_count().used == 0);
+}
+
+/* But not those that are dirty, or long; and who has ended many has grown no more. */
+static void many_slabs_of_a_class_are_populated(void)
+{
+    enum { SHORT = 40, LONG = 71, MORE = OWL_GROWN + 3, ALWAYS = 300 };
+    static struct owl_block *blocks[ALWAYS * OWL_GRANULE / 1024];
+    set_up();
+    check(owl_classes[SHORT].order == 0 && owl_classes[SHORT].size >= 1024);
+    check(take_slabs(SHORT, OWL_GROWN, blocks) == 0);
+    for (unsigned slabs = MORE; slabs <= ALWAYS; slabs += ALWAYS - MORE) {
+        give_slabs(SHORT, slabs == MORE ? OWL_GROWN : MORE, blocks);
+        owl_pool_purge(0);
+        check(take_slabs(SHORT, slabs, blocks) == slabs - OWL_GROWN);
+    }
+    give_slabs(SHORT, ALWAYS, blocks);
+    check(owl_pool_count().dirty >= MORE && take_slabs(SHORT, MORE, blocks) == 0);
+    give_slabs(SHORT, MORE, blocks);
+    owl_pool_purge(0);
+    check(take_slabs(LONG, MORE, blocks) == 0);
+    give_slabs(LONG, MORE, blocks);
+    owl_pool_purge(0);
+    fault_always(FAULT_POPULATE);
+    check(take_slabs(SHORT, MORE, blocks) == MORE - OWL_GROWN);
     owl_slab_abandon(&one);
-    check(one.slabs == 0 && all_valid());
-}
-
-static void whole_slabs_wait_for_the_next_thread(void)
-{
-    struct owl_block *a[3], *b[3];
-    set_up();
-    check(take(&one, 30, 3, a) == 3 && take(&one, 31, 1, b) == 1);
-    const struct owl_span *s = owl_span_of(a[0]);
-    uint32_t dry = s->dry;
-    check(dry > 0);
-    give(b, 1);
-    check(one.slabs == 1); /* it does not keep them yet */
-    give_and_leave(a, 3);
-    check(owl_orphans.slabs == 1 && owl_slab_is_whole(s));
-    size_t used = owl_pool_count().used;
-    check(take(&two, 31, 1, b) == 1 && owl_pool_count().used > used);
-    check(take(&two, 30, 3, b) == 3 && memcmp(a, b, sizeof a) == 0);
-    check(s->dry < dry && owl_orphans.slabs == 0 && all_valid());
-    give(b, 3);
-    check(two.slabs == 1 && all_valid());
-    check(take(&one, 30, 3, b) == 3); /* who has left keeps nothing any more */
-    give(b, 3);
-    check(one.slabs == 0 && all_valid());
-}
-
-/* So many bytes of whole slabs, all of them resident, are left: those that wait come to so many. */
-static size_t waiting_of(size_t bytes, unsigned class)
-{
-    static struct owl_block *blocks[MOST];
-    size_t slab = (size_t)owl_classes[class].blocks * owl_classes[class].size;
-    unsigned n = 0;
-    for (size_t all = 0; all < bytes; all += slab)
-        n += take(&one, class, owl_classes[class].blocks, blocks + n);
-    give_and_leave(blocks, n);
-    size_t waiting = owl_orphans.idle;
-    check(owl_orphans.slabs * slab == waiting);
-    owl_slab_purge(&owl_orphans);
-    check(owl_orphans.slabs == 0 && owl_pool_count().used == 0 && all_valid());
-    return waiting;
-}
-
-static void not_too_many_wait(void)
-{
-    set_up();
-    owl_option_force(OWL_OPTION_DIRTY, 1 << 20);
-    check(waiting_of((size_t)2 << 20, 60) >= (size_t)2 << 20);
-    size_t most = waiting_of((size_t)8 << 20, 60);
-    check(most > (size_t)3 << 20 && most <= (size_t)OWL_WAITING << 20);
-    owl_option_force(OWL_OPTION_DIRTY, 0);
-    check(waiting_of((size_t)2 << 20, 60) == 0);
-    owl_option_force(OWL_OPTION_DIRTY, 1 << 20);
-    owl_option_force(OWL_OPTION_SCAVENGER, OWL_SCAVENGER_INLINE);
-    check(waiting_of((size_t)2 << 20, 60) == 0);
+    check(take_slabs(SHORT, OWL_GROWN, blocks) == 0 && all_valid());
 }
 
 /* One list may have blocks of many owners, and of slabs that changed hands. */
@@ -483,8 +462,7 @@ int main(void)
         child_test(free_slabs_go_back_though_the_owner_sleeps),
         child_test(orphans_are_adopted_first),
         child_test(free_orphans_go_back),
-        child_test(whole_slabs_wait_for_the_next_thread),
-        child_test(not_too_many_wait),
+        child_test(many_slabs_of_a_class_are_populated),
         child_test(mixed_lists_find_their_owners),
         child_test(no_memory_is_said),
         cmocka_unit_test(faults_are_reported),

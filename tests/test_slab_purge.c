@@ -120,67 +120,6 @@ static void a_refusal_keeps_them(void)
     check(owl_slab_purge(&one) == 0 && owl_slab_is_valid(&one));
 }
 
-/* A slab that has all blocks at home is left to the orphans; its granules. */
-static size_t leave_whole(unsigned class)
-{
-    struct owl_block *block;
-    owl_slab_keep(&one);
-    check(owl_slab_take(&one, class, 1, true, &block) == 1);
-    size_t granules = owl_span_of(block)->granules;
-    memset(block, 1, owl_classes[class].size);
-    owl_block_mark(block);
-    owl_slab_give(&block, 1);
-    owl_slab_abandon(&one);
-    check(owl_orphans.slabs == 1);
-    return granules;
-}
-
-static void orphans_that_waited_in_vain_go_to_the_pool(void)
-{
-    set_up();
-    size_t granules = leave_whole(60);
-    owl_pool_decay();
-    check(owl_slab_purge_idle(&owl_orphans, 1) && owl_orphans.slabs == 1);
-    check(!owl_slab_purge_idle(&owl_orphans, 2) && owl_orphans.slabs == 0);
-    check(owl_pool_count().used == 0 && owl_pool_count().dirty == granules);
-    check(!owl_pool_decay() && owl_pool_count().dirty == 0); /* they need not wait again */
-    check(owl_slab_is_valid(&owl_orphans) && owl_pool_is_valid());
-}
-
-/* One that is used in between waits anew, as does one that was looked at before it was left. */
-static void orphans_that_are_wanted_stay(void)
-{
-    struct owl_block *block;
-    set_up();
-    leave_whole(20);
-    check(owl_slab_purge_idle(&owl_orphans, 1));
-    check(owl_slab_take(&one, 20, 1, false, &block) == 1);
-    owl_slab_purge_idle(&one, 2);
-    owl_slab_keep(&one);
-    owl_block_mark(block);
-    owl_slab_give(&block, 1);
-    owl_slab_abandon(&one);
-    check(owl_slab_purge_idle(&owl_orphans, 3) && owl_orphans.slabs == 1);
-    check(!owl_slab_purge_idle(&owl_orphans, 4) && owl_orphans.slabs == 0);
-}
-
-/* Those that no page is resident of, too, and what is filled with junk; at once on demand. */
-static void orphans_go_on_demand(void)
-{
-    set_up();
-    leave_whole(20);
-    owl_span_of((void *)owl_orphans.with_free[20]->start)->filled = true;
-    owl_slab_purge(&owl_orphans);
-    check(owl_orphans.slabs == 0 && owl_pool_count().used == 0);
-    leave_whole(71);
-    struct owl_span *s = owl_orphans.with_free[71];
-    owl_orphans.idle -= owl_slab_idle(s);
-    s->dry = s->free_blocks * (uint32_t)s->bytes;
-    check(owl_slab_is_valid(&owl_orphans));
-    owl_slab_purge(&owl_orphans);
-    check(owl_orphans.slabs == 0 && owl_pool_count().used == 0 && owl_pool_is_valid());
-}
-
 static atomic_bool stop;
 
 static void *purge_all_the_time(void *unused)
@@ -222,9 +161,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         child_test(free_pages_go_and_used_ones_stay),
         child_test(a_refusal_keeps_them),
-        child_test(orphans_that_waited_in_vain_go_to_the_pool),
-        child_test(orphans_that_are_wanted_stay),
-        child_test(orphans_go_on_demand),
         child_test(beside_the_owner),
     };
     return cmocka_run_group_tests_name("slab_purge", tests, NULL, NULL);

@@ -16,8 +16,9 @@
  *       5 % of a processor, more may stay: four times this, or as much as is in use. Where there
  *       may be a scavenger, that is so too for what is taken again within a second of being given
  *       back; in a program that had 96 MiB and more in use in the last second or two, as much may
- *       stay as makes one and a half times that with what is in use; and four times this may wait
- *       for the next threads, in slabs of those that have ended, for a second or two.
+ *       stay as makes one and a half times that with what is in use; and four times this, less what
+ *       is free otherwise, may wait for the next threads in slabs of those that have ended, for a
+ *       second or two.
  *   dirty_share  8          0 to 1048576
  *       The bytes in use divided by this are the share; 0: there is none, and `dirty` holds at any
  *       rate.
