@@ -260,7 +260,7 @@ static void *find_block(struct owl_cache *c, unsigned class, bool fresh)
 void *owl_cache_refill(struct owl_cache *c, unsigned class)
 {
     bool others = owl_u32_load_relaxed(&owl_cache_deserted) != 0 ||
-                  (owl_word_load_relaxed(&owl_orphans.slabs) != 0 && !owl_due_has_dirty());
+                  (owl_word_load_relaxed(&owl_slab_waiting) != 0 && !owl_due_has_dirty());
     void *p = find_block(c, class, !others);
     if (p == NULL && others) {
         owl_cache_reclaim();

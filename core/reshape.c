@@ -12,6 +12,7 @@
 #include "mapping.h"
 #include "option.h"
 #include "os.h"
+#include "pool.h"
 #include "scavenger.h"
 #include "tools.h"
 
@@ -158,6 +159,13 @@ static int export_block(struct owl_span *s, void *p, size_t *offset)
     return descriptor;
 }
 
+/* Whether so many bytes more pass the limit. */
+static bool is_past_limit(size_t bytes)
+{
+    size_t limit = (size_t)owl_option(OWL_OPTION_LIMIT);
+    return limit != 0 && owl_pool_count().in_use + bytes > limit;
+}
+
 int owl_export(void *p, size_t *offset)
 {
     bool block = owl_malloc_usable_size(p) != 0;
@@ -169,9 +177,9 @@ int owl_export(void *p, size_t *offset)
     OWL_TOOLS_INSIDE;
     int saved = errno;
     int descriptor = export_block(s, p, offset);
-    bool limited = owl_option(OWL_OPTION_LIMIT) != 0;
+    size_t bytes = s->granules << OWL_GRANULE_SHIFT;
     for (struct owl_rescue r = {.bytes = s->bytes};
-         descriptor < 0 && limited && errno == ENOTSUP && owl_scavenger_rescue(&r);)
+         descriptor < 0 && errno == ENOTSUP && is_past_limit(bytes) && owl_scavenger_rescue(&r);)
         descriptor = export_block(s, p, offset);
     if (descriptor >= 0)
         errno = saved;

@@ -12,6 +12,7 @@
 #include "pool.h"
 
 struct owl_owner owl_orphans = {.lock.rank = OWL_RANK_ORPHANS};
+owl_word owl_slab_waiting;
 
 static uintptr_t owner_word(const struct owl_owner *o)
 {
@@ -22,6 +23,12 @@ static uintptr_t owner_word(const struct owl_owner *o)
 static void count_slab(struct owl_owner *o, uintptr_t more)
 {
     owl_word_store_relaxed(&o->slabs, owl_word_load_relaxed(&o->slabs) + more);
+}
+
+/* A whole slab comes to the orphans, or one of theirs is whole no more. Their lock is held. */
+static void count_waiting(uintptr_t more)
+{
+    owl_word_store_relaxed(&owl_slab_waiting, owl_word_load_relaxed(&owl_slab_waiting) + more);
 }
 
 /* The list that a slab belongs in. */
@@ -94,14 +101,18 @@ static void fill(struct owl_span *s, const struct owl_class *c)
 }
 
 /* Who has many slabs of a class and needs one more is about to use it up: its pages are had by one
- * call, and not by a fault each. Of longer slabs they are too many at once. */
+ * call, and not by a fault each; without the lock, for others free to this owner meanwhile. Nobody
+ * knows of the slab yet. Of longer slabs they are too many at once. */
 static void note_growth(struct owl_owner *me, const struct owl_span *s, bool zero)
 {
     uint8_t *grown = &me->grown[s->class];
     if (*grown < UINT8_MAX)
         ++*grown;
-    if (*grown > OWL_GROWN && zero && s->granules == 1 && !s->filled)
+    if (*grown > OWL_GROWN && zero && s->granules == 1 && !s->filled) {
+        owl_unlock(&me->lock);
         owl_os.populate((void *)s->start, OWL_GRANULE);
+        owl_lock(&me->lock);
+    }
 }
 
 /* A fresh slab: all blocks at home. */
@@ -138,12 +149,16 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     set_owner(s, owner_word(me));
     list_add(&me->with_free[class], s);
     count_slab(me, 1);
+    if (me == &owl_orphans)
+        count_waiting(1);
     me->idle += owl_slab_idle(s);
     return s;
 }
 
 void owl_slab_end(struct owl_owner *o, struct owl_span *s)
 {
+    if (o == &owl_orphans)
+        count_waiting(-(uintptr_t)1);
     list_remove(&o->with_free[s->class], s);
     count_slab(o, -(uintptr_t)1);
     if (o->grown[s->class] > 0)
@@ -164,6 +179,8 @@ static void move_slab(struct owl_owner *from, struct owl_owner *to, struct owl_s
     list_add(list_for(to, s), s);
     count_slab(to, 1);
     to->idle += owl_slab_idle(s);
+    if (owl_slab_is_whole(s))
+        count_waiting(to == &owl_orphans ? 1 : -(uintptr_t)1);
 }
 
 /* An orphan with free blocks of the class changes hands. Mostly there are none, and then nobody
@@ -233,6 +250,8 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, bool
             s = make_slab(me, class);
         if (s == NULL)
             break;
+        if (me == &owl_orphans && owl_slab_is_whole(s))
+            count_waiting(-(uintptr_t)1);
         unsigned more = owl_option(OWL_OPTION_SECURE) != 0
                             ? owl_slab_take_random(s, want - taken, blocks + taken, &me->random)
                             : take_bits(s, want - taken, blocks + taken);
@@ -279,6 +298,8 @@ static bool give_one(struct owl_owner *o, struct owl_span *s, struct owl_block *
         s->first_word = word;
     }
     owl_assert(slab_is_valid(o, s));
+    if (owl_slab_is_whole(s) && o == &owl_orphans)
+        count_waiting(1);
     if (owl_slab_is_whole(s) && !o->keeps) {
         owl_slab_end(o, s);
         s->next = given->ended;
@@ -455,16 +476,18 @@ static bool list_is_valid(const struct owl_owner *o, const struct owl_span *list
 
 bool owl_slab_is_valid(struct owl_owner *o)
 {
-    size_t slabs = 0, idle = 0;
+    size_t slabs = 0, idle = 0, whole = 0;
     owl_lock(&o->lock);
     bool valid = list_is_valid(o, o->full, OWL_CLASSES, &slabs);
     for (unsigned class = 0; class < OWL_CLASSES; class++) {
         valid = valid && list_is_valid(o, o->with_free[class], class, &slabs);
         for (const struct owl_span *s = o->with_free[class]; s != NULL; s = s->next)
-            idle += owl_slab_idle(s);
+            idle += owl_slab_idle(s), whole += owl_slab_is_whole(s);
     }
     valid = valid && slabs == owl_word_load_relaxed(&o->slabs) && idle == o->idle &&
             owl_due_is_near(o->noted, idle);
+    if (o == &owl_orphans)
+        valid = valid && whole == owl_word_load_relaxed(&owl_slab_waiting);
     owl_unlock(&o->lock);
     return valid;
 }

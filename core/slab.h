@@ -70,6 +70,10 @@ struct owl_owner {
 /* Owns the slabs of ended threads, and serves threads that have no cache any more. */
 extern OWL_LOCAL struct owl_owner owl_orphans;
 
+/* Orphans that have all blocks at home: how many wait. Written with the lock of the orphans, read
+ * without it for a hint. */
+extern OWL_LOCAL owl_word owl_slab_waiting;
+
 /* Takes up to `want` blocks of a class out of the owner's slabs, in the order of their
  * addresses, and marks them. If the owner has no block at home, it adopts an orphan, or, if `fresh`
  * says so, makes a slab. The number of blocks; 0: there is none, or no memory. Only the owner's own

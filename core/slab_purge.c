@@ -136,9 +136,12 @@ static void purge(struct purge *p)
 bool owl_slab_end_waiting(size_t least)
 {
     struct purge p = {.owner = &owl_orphans};
+    if (owl_word_load_relaxed(&owl_slab_waiting) == 0)
+        return false;
     owl_lock(&owl_orphans.lock);
     for (unsigned class = 0; owl_orphans.idle > least && class < OWL_CLASSES; class++)
-        for (struct owl_span *s = owl_orphans.with_free[class], *next; s != NULL; s = next) {
+        for (struct owl_span *s = owl_orphans.with_free[class], *next;
+             s != NULL && owl_word_load_relaxed(&owl_slab_waiting) > 0; s = next) {
             next = s->next;
             if (owl_slab_is_whole(s))
                 end(&p, s);

@@ -491,6 +491,19 @@ static void what_waits_makes_room_for_exports(void)
     check_empty();
 }
 
+/* What is refused for other reasons than the limit does not have all memory given back. */
+static void exports_that_cannot_be_do_not(void)
+{
+    size_t offset;
+    set_up(64 * MIB);
+    void *p = opaque(owl_malloc(MIB));
+    owl_free(opaque(owl_malloc(4 * MIB)));
+    unsigned long calls = calls_of(FAULT_PURGE);
+    check(owl_export(p, &offset) < 0 && errno == ENOTSUP);
+    check(calls_of(FAULT_PURGE) == calls && owl_pool_count().dirty > 0);
+    owl_free(p);
+}
+
 static void each_process_has_its_own(void)
 {
     set_up(8 * MIB);
@@ -593,6 +606,7 @@ int main(void)
         child_test(the_others_obey_too),
         child_test(what_waits_makes_room),
         child_test(what_waits_makes_room_for_exports),
+        child_test(exports_that_cannot_be_do_not),
         child_test(each_process_has_its_own),
         child_test(threads_have_enough),
         child_test(threads_have_too_little),

@@ -279,6 +279,26 @@ static void give_slabs(unsigned class, unsigned slabs, struct owl_block **blocks
     check(one.slabs == 0 && owl_pool_count().used == 0);
 }
 
+static struct owl_owner *growing;
+
+/* Others free to the owner meanwhile. */
+static int populate_and_look(void *start, size_t bytes)
+{
+    check(!owl_lock_is_mine(&growing->lock));
+    return faults.real.populate(start, bytes);
+}
+
+static void pages_are_populated_without_the_lock(void)
+{
+    static struct owl_block *blocks[(OWL_GROWN + 3) * OWL_GRANULE / 1024];
+    set_up();
+    growing = &one;
+    owl_os.populate = populate_and_look;
+    for (unsigned i = 0; i < OWL_GROWN + 3; i++)
+        check(take_slab(&one, 40, blocks + i * owl_classes[40].blocks) == owl_classes[40].blocks);
+    check(one.slabs == OWL_GROWN + 3 && all_valid());
+}
+
 /* But not those that are dirty, or long; and who has ended many has grown no more. */
 static void many_slabs_of_a_class_are_populated(void)
 {
@@ -463,6 +483,7 @@ int main(void)
         child_test(orphans_are_adopted_first),
         child_test(free_orphans_go_back),
         child_test(many_slabs_of_a_class_are_populated),
+        child_test(pages_are_populated_without_the_lock),
         child_test(mixed_lists_find_their_owners),
         child_test(no_memory_is_said),
         cmocka_unit_test(faults_are_reported),

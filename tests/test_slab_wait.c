@@ -159,9 +159,10 @@ static void as_many_end_as_is_wanted(void)
     check(!owl_slab_end_waiting(10 * page) && owl_orphans.slabs == 10);
     check(take(&two, 20, 1, &block) == 1);
     owl_slab_abandon(&two); /* with a block out it does not wait */
+    check(owl_slab_waiting == 9 && all_valid());
     check(owl_slab_end_waiting(5 * page) && owl_orphans.idle <= 5 * page && owl_orphans.slabs > 1);
     check(owl_slab_end_waiting(0) && owl_orphans.slabs == 1);
-    check(!owl_slab_end_waiting(0) && owl_pool_count().dirty == 9);
+    check(!owl_slab_end_waiting(0) && owl_slab_waiting == 0 && owl_pool_count().dirty == 9);
     check(calls_of(FAULT_PURGE) == 0 && all_valid());
     give(&block, 1);
 }
