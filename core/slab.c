@@ -25,10 +25,12 @@ static void count_slab(struct owl_owner *o, uintptr_t more)
     owl_word_store_relaxed(&o->slabs, owl_word_load_relaxed(&o->slabs) + more);
 }
 
-/* A whole slab comes to the orphans, or one of theirs is whole no more. Their lock is held. */
-static void count_waiting(uintptr_t more)
+/* A slab that waits more, or less: if it does, as an orphan with all blocks at home. The owner's
+ * lock is held. */
+static void count_waiting(const struct owl_owner *o, const struct owl_span *s, uintptr_t more)
 {
-    owl_word_store_relaxed(&owl_slab_waiting, owl_word_load_relaxed(&owl_slab_waiting) + more);
+    if (o == &owl_orphans && owl_slab_is_whole(s))
+        owl_word_store_relaxed(&owl_slab_waiting, owl_word_load_relaxed(&owl_slab_waiting) + more);
 }
 
 /* The list that a slab belongs in. */
@@ -149,16 +151,14 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     set_owner(s, owner_word(me));
     list_add(&me->with_free[class], s);
     count_slab(me, 1);
-    if (me == &owl_orphans)
-        count_waiting(1);
+    count_waiting(me, s, 1);
     me->idle += owl_slab_idle(s);
     return s;
 }
 
-void owl_slab_end(struct owl_owner *o, struct owl_span *s)
+void owl_slab_end(struct owl_owner *o, struct owl_span *s, struct owl_span **ended)
 {
-    if (o == &owl_orphans)
-        count_waiting(-(uintptr_t)1);
+    count_waiting(o, s, -(uintptr_t)1);
     list_remove(&o->with_free[s->class], s);
     count_slab(o, -(uintptr_t)1);
     if (o->grown[s->class] > 0)
@@ -167,20 +167,22 @@ void owl_slab_end(struct owl_owner *o, struct owl_span *s)
     set_owner(s, 0);
     for (size_t i = 0; i < s->granules; i++)
         s[i].kind = OWL_KIND_NONE;
+    s->next = *ended;
+    *ended = s;
 }
 
 /* From one owner to another; both locks are held. */
 static void move_slab(struct owl_owner *from, struct owl_owner *to, struct owl_span *s)
 {
     list_remove(list_for(from, s), s);
+    count_waiting(from, s, -(uintptr_t)1);
     count_slab(from, -(uintptr_t)1);
     from->idle -= owl_slab_idle(s);
     set_owner(s, owner_word(to));
     list_add(list_for(to, s), s);
     count_slab(to, 1);
+    count_waiting(to, s, 1);
     to->idle += owl_slab_idle(s);
-    if (owl_slab_is_whole(s))
-        count_waiting(to == &owl_orphans ? 1 : -(uintptr_t)1);
 }
 
 /* An orphan with free blocks of the class changes hands. Mostly there are none, and then nobody
@@ -250,8 +252,7 @@ unsigned owl_slab_take(struct owl_owner *me, unsigned class, unsigned want, bool
             s = make_slab(me, class);
         if (s == NULL)
             break;
-        if (me == &owl_orphans && owl_slab_is_whole(s))
-            count_waiting(-(uintptr_t)1);
+        count_waiting(me, s, -(uintptr_t)1);
         unsigned more = owl_option(OWL_OPTION_SECURE) != 0
                             ? owl_slab_take_random(s, want - taken, blocks + taken, &me->random)
                             : take_bits(s, want - taken, blocks + taken);
@@ -298,13 +299,9 @@ static bool give_one(struct owl_owner *o, struct owl_span *s, struct owl_block *
         s->first_word = word;
     }
     owl_assert(slab_is_valid(o, s));
-    if (owl_slab_is_whole(s) && o == &owl_orphans)
-        count_waiting(1);
-    if (owl_slab_is_whole(s) && !o->keeps) {
-        owl_slab_end(o, s);
-        s->next = given->ended;
-        given->ended = s;
-    }
+    count_waiting(o, s, 1);
+    if (owl_slab_is_whole(s) && !o->keeps)
+        owl_slab_end(o, s, &given->ended);
     return true;
 }
 
@@ -410,13 +407,10 @@ static struct owl_span *leave_all(struct owl_owner *me)
             s->looked = 0;
             if (whole)
                 count_pages(me, s);
-            if (!whole || may_wait(s)) {
+            if (!whole || may_wait(s))
                 move_slab(me, &owl_orphans, s);
-            } else {
-                owl_slab_end(me, s);
-                s->next = ended;
-                ended = s;
-            }
+            else
+                owl_slab_end(me, s, &ended);
         }
     return ended;
 }

@@ -98,7 +98,7 @@ size_t owl_slab_purge(struct owl_owner *o);
 
 /* Orphans that wait go to the pool, until no more than so many bytes are at home in all. Whether
  * there were any. Any thread; no lock may be held. */
-bool owl_slab_end_waiting(size_t least);
+bool owl_slab_end_waiting(size_t most);
 
 /* As owl_slab_purge, of slabs that were seen without any use by the last call, of which `epoch` was
  * another (1 to OWL_EPOCHS). Whether there are slabs to be purged later. */
@@ -117,8 +117,9 @@ static inline bool owl_slab_is_whole(const struct owl_span *s)
     return s->free_blocks == owl_classes[s->class].blocks;
 }
 
-/* Ends a slab of which that is so: its span can go to the pool. The owner's lock is held. */
-void owl_slab_end(struct owl_owner *o, struct owl_span *s);
+/* Ends a slab of which that is so, and puts it in front of a chain of others, linked by `next`,
+ * whose spans can go to the pool. The owner's lock is held. */
+void owl_slab_end(struct owl_owner *o, struct owl_span *s, struct owl_span **ended);
 
 /* Whether a granule's owner word bears its seal, at this moment. */
 static inline bool owl_slab_bears_seal(const struct owl_span *s)

@@ -90,13 +90,6 @@ static struct owl_span *next_due(struct purge *p, struct owl_span *s)
     return s;
 }
 
-static void end(struct purge *p, struct owl_span *s)
-{
-    owl_slab_end(p->owner, s);
-    s->next = p->ended;
-    p->ended = s;
-}
-
 /* Until the end of the list, or until somebody waits for the owner's lock, which is held. */
 static void purge_list(struct purge *p, unsigned class)
 {
@@ -104,7 +97,7 @@ static void purge_list(struct purge *p, unsigned class)
     while (s != NULL && !p->awaited) {
         struct owl_span *next = s->next;
         if (waits_for_thread(p, s))
-            end(p, s);
+            owl_slab_end(p->owner, s, &p->ended);
         else
             p->purged += purge_slab(p->owner, s);
         p->awaited = owl_lock_is_awaited(&p->owner->lock);
@@ -133,24 +126,24 @@ static void purge(struct purge *p)
         owl_pool_give_idle(p->ended);
 }
 
-bool owl_slab_end_waiting(size_t least)
+bool owl_slab_end_waiting(size_t most)
 {
-    struct purge p = {.owner = &owl_orphans};
+    struct owl_span *ended = NULL;
     if (owl_word_load_relaxed(&owl_slab_waiting) == 0)
         return false;
     owl_lock(&owl_orphans.lock);
-    for (unsigned class = 0; owl_orphans.idle > least && class < OWL_CLASSES; class++)
+    for (unsigned class = 0; owl_orphans.idle > most && class < OWL_CLASSES; class++)
         for (struct owl_span *s = owl_orphans.with_free[class], *next;
              s != NULL && owl_word_load_relaxed(&owl_slab_waiting) > 0; s = next) {
             next = s->next;
             if (owl_slab_is_whole(s))
-                end(&p, s);
+                owl_slab_end(&owl_orphans, s, &ended);
         }
     owl_due_note(&owl_due.slabs, &owl_orphans.noted, owl_orphans.idle);
     owl_unlock(&owl_orphans.lock);
-    if (p.ended != NULL)
-        owl_pool_give_all(p.ended);
-    return p.ended != NULL;
+    if (ended != NULL)
+        owl_pool_give_all(ended);
+    return ended != NULL;
 }
 
 size_t owl_slab_purge(struct owl_owner *o)

@@ -2,44 +2,8 @@
 /* Slabs of owners that no cache stands behind. */
 #include <pthread.h>
 
-#include "child.h"
 #include "death.h"
-#include "faults.h"
-#include "pool.h"
-#include "slab.h"
-
-enum { MOST = OWL_SLAB_MAX_BLOCKS };
-
-static struct owl_owner one, two;
-
-static void set_up(void)
-{
-    owl_os_init();
-    faults_install();
-    owl_page_map.secret = 0x5ec12e7;
-}
-
-static bool all_valid(void)
-{
-    return owl_slab_is_valid(&one) && owl_slab_is_valid(&two) && owl_slab_is_valid(&owl_orphans) &&
-           owl_pool_is_valid();
-}
-
-static unsigned take(struct owl_owner *o, unsigned class, unsigned want, struct owl_block **blocks)
-{
-    unsigned n = owl_slab_take(o, class, want, true, blocks);
-    for (unsigned i = 0; i < n; i++)
-        check(owl_block_is_marked(blocks[i]));
-    return n;
-}
-
-/* Gives the blocks and leaves the array as it is. */
-static void give(struct owl_block *const *blocks, unsigned n)
-{
-    struct owl_block *spoilt[2 * MOST];
-    memcpy(spoilt, blocks, n * sizeof *blocks);
-    owl_slab_give(spoilt, n);
-}
+#include "slab_owners.h"
 
 static unsigned take_slab(struct owl_owner *o, unsigned class, struct owl_block **blocks)
 {
@@ -267,7 +231,8 @@ static unsigned long take_slabs(unsigned class, unsigned slabs, struct owl_block
 {
     unsigned long before = calls_of(FAULT_POPULATE);
     for (unsigned i = 0; i < slabs; i++)
-        check(take_slab(&one, class, blocks + i * owl_classes[class].blocks) > 0);
+        check(take_slab(&one, class, blocks + i * owl_classes[class].blocks) ==
+              owl_classes[class].blocks);
     check(one.slabs == slabs);
     return calls_of(FAULT_POPULATE) - before;
 }
@@ -279,12 +244,10 @@ static void give_slabs(unsigned class, unsigned slabs, struct owl_block **blocks
     check(one.slabs == 0 && owl_pool_count().used == 0);
 }
 
-static struct owl_owner *growing;
-
 /* Others free to the owner meanwhile. */
 static int populate_and_look(void *start, size_t bytes)
 {
-    check(!owl_lock_is_mine(&growing->lock));
+    check(!owl_lock_is_mine(&one.lock));
     return faults.real.populate(start, bytes);
 }
 
@@ -292,11 +255,9 @@ static void pages_are_populated_without_the_lock(void)
 {
     static struct owl_block *blocks[(OWL_GROWN + 3) * OWL_GRANULE / 1024];
     set_up();
-    growing = &one;
     owl_os.populate = populate_and_look;
-    for (unsigned i = 0; i < OWL_GROWN + 3; i++)
-        check(take_slab(&one, 40, blocks + i * owl_classes[40].blocks) == owl_classes[40].blocks);
-    check(one.slabs == OWL_GROWN + 3 && all_valid());
+    take_slabs(40, OWL_GROWN + 3, blocks);
+    check(all_valid());
 }
 
 /* But not those that are dirty, or long; and who has ended many has grown no more. */

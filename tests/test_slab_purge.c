@@ -4,21 +4,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-#include "child.h"
-#include "faults.h"
-#include "pool.h"
-#include "slab.h"
-
-enum { MOST = OWL_SLAB_MAX_BLOCKS };
-
-static struct owl_owner one;
-
-static void set_up(void)
-{
-    owl_os_init();
-    faults_install();
-    owl_page_map.secret = 0x5ec12e7;
-}
+#include "slab_owners.h"
 
 static size_t resident_pages(uintptr_t start, size_t bytes)
 {

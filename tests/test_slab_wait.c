@@ -1,41 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Whole slabs of ended threads wait among the orphans, for a while and not too many. */
-#include "child.h"
-#include "faults.h"
 #include "option.h"
-#include "pool.h"
-#include "slab.h"
-
-enum { MOST = OWL_SLAB_MAX_BLOCKS };
-
-static struct owl_owner one, two;
-
-static void set_up(void)
-{
-    owl_os_init();
-    faults_install();
-    owl_page_map.secret = 0x5ec12e7;
-}
-
-static bool all_valid(void)
-{
-    return owl_slab_is_valid(&one) && owl_slab_is_valid(&two) && owl_slab_is_valid(&owl_orphans) &&
-           owl_pool_is_valid();
-}
-
-static unsigned take(struct owl_owner *o, unsigned class, unsigned want, struct owl_block **blocks)
-{
-    return owl_slab_take(o, class, want, true, blocks);
-}
-
-/* Gives the blocks and leaves the array as it is. */
-static void give(struct owl_block *const *blocks, unsigned n)
-{
-    struct owl_block *spoilt[MOST];
-    for (unsigned i = 0; i < n; i++)
-        owl_block_mark(spoilt[i] = blocks[i]);
-    owl_slab_give(spoilt, n);
-}
+#include "slab_owners.h"
 
 static struct owl_block *blocks_of_all[MOST];
 
@@ -109,21 +75,20 @@ static void not_too_many_wait(void)
 /* What is dirty in the pool counts as well. */
 static void beside_dirty_memory_fewer_wait(void)
 {
-    enum { DIRTY = 3 << 20 >> OWL_GRANULE_SHIFT };
+    enum { DIRTY = 3 << 20 >> OWL_GRANULE_SHIFT, SLABS = 4 };
     bool zero;
     set_up();
     owl_option_force(OWL_OPTION_DIRTY, 1 << 20);
     owl_option_force(OWL_OPTION_DIRTY_SHARE, 1);
     struct owl_span *used = owl_pool_take(OWL_PRIVATE, 2 * DIRTY, 0, &zero);
     struct owl_span *dirty = owl_pool_take(OWL_PRIVATE, DIRTY, 0, &zero);
-    struct owl_block *blocks[4 * OWL_SLAB_MIN_BLOCKS];
-    check(take(&one, 71, OWL_SLAB_MIN_BLOCKS, blocks) == OWL_SLAB_MIN_BLOCKS);
-    check(take(&one, 70, OWL_SLAB_MIN_BLOCKS, blocks + OWL_SLAB_MIN_BLOCKS) > 0);
-    check(take(&one, 69, OWL_SLAB_MIN_BLOCKS, blocks + 2 * OWL_SLAB_MIN_BLOCKS) > 0);
-    check(take(&one, 68, OWL_SLAB_MIN_BLOCKS, blocks + 3 * OWL_SLAB_MIN_BLOCKS) > 0);
+    struct owl_block *blocks[SLABS * OWL_SLAB_MIN_BLOCKS];
+    for (unsigned i = 0; i < SLABS; i++)
+        check(take(&one, OWL_CLASSES - 1 - i, OWL_SLAB_MIN_BLOCKS,
+                   blocks + i * OWL_SLAB_MIN_BLOCKS) == OWL_SLAB_MIN_BLOCKS);
     owl_pool_give(dirty, DIRTY);
     check(owl_pool_count().dirty == DIRTY);
-    give_and_leave(blocks, 4 * OWL_SLAB_MIN_BLOCKS);
+    give_and_leave(blocks, SLABS * OWL_SLAB_MIN_BLOCKS);
     check(owl_orphans.slabs > 0 && owl_orphans.idle <= (size_t)1 << 20);
     owl_pool_give(used, 2 * DIRTY);
 }
