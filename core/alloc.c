@@ -370,6 +370,19 @@ static void *make_do(void *p, struct owl_span *s, size_t usable, size_t size)
     return q == NULL && size <= usable ? p : q;
 }
 
+/* A block for the contents of one that gets another size. */
+static void *alloc_for(const struct owl_span *s, size_t size)
+{
+    void *p = NULL;
+    if (s != NULL && size > OWL_SMALL_MAX && !owl_tools.on)
+        p = owl_large_alloc_roomy(s, size);
+    if (p == NULL)
+        return owl_malloc_fast(size);
+    if (owl_careful.on)
+        owl_careful_hand_out(p, false);
+    return p;
+}
+
 /* Where a tool watches, each block moves, so that it sees who goes on with the old one. */
 static void *resize(void *p, struct owl_span *s, size_t usable, size_t size)
 {
@@ -378,7 +391,7 @@ static void *resize(void *p, struct owl_span *s, size_t usable, size_t size)
     void *moved = owl_tools.on ? NULL : resize_in_place(p, s, size);
     if (moved != NULL)
         return moved;
-    moved = owl_malloc_fast(size);
+    moved = alloc_for(s, size);
     if (moved == NULL)
         return make_do(p, s, usable, size);
     memcpy(moved, p, usable < size ? usable : size);

@@ -24,6 +24,7 @@ void owl_large_begin(struct owl_span *s, size_t bytes)
     s->shared = 0;
     s->whole = 0;
     s->frozen = 0;
+    s->roomy = 0;
 }
 
 /* A fork must find a run of a file free, or a block: hence the lock. */
@@ -161,6 +162,34 @@ static struct owl_span *cut(struct owl_span *s, size_t granules)
     return part;
 }
 
+/* Of a taken run, `granules` from number `skip` on; the rest, clean, goes back. */
+static struct owl_span *trim(struct owl_span *t, size_t skip, size_t granules, size_t rest)
+{
+    struct owl_span *first = cut(t, skip);
+    struct owl_span *tail = rest > skip ? cut(first, granules) : NULL;
+    owl_pool_end_move(rest << OWL_GRANULE_SHIFT);
+    if (skip > 0)
+        owl_pool_give_clean(t, skip);
+    if (tail != NULL)
+        owl_pool_give_clean(tail, rest - skip);
+    first->granules = granules;
+    first->start = (uintptr_t)owl_granule_at(first, 0);
+    return first;
+}
+
+/* Whether a block that gets so much longer will grow on. */
+static bool grows_on(size_t from, size_t to)
+{
+    return to > from && (to - from) * OWL_ROOM_SHARE >= from;
+}
+
+/* Of a block of so many, with its room. */
+static unsigned room_order(size_t granules)
+{
+    unsigned order = 64 - (unsigned)__builtin_clzl((granules << OWL_ROOM_DOUBLINGS) - 1);
+    return order > OWL_ROOM_ORDER ? order : OWL_ROOM_ORDER;
+}
+
 /*
  * A run to which the pages of s can move, so many granules from its start. Whole page tables (2
  * MiB) move by one entry, if they lie in the same way at both places: so a longer run is taken, and
@@ -170,24 +199,46 @@ static struct owl_span *cut(struct owl_span *s, size_t granules)
 static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing backing,
                                     size_t before, size_t granules)
 {
+    size_t phase = s->granules >= OWL_TABLE ? owl_span_index(s) % OWL_TABLE : 0;
+    size_t moved = s->granules << OWL_GRANULE_SHIFT;
+    struct owl_span *t = NULL;
+    if (backing == OWL_PRIVATE && before == 0 && grows_on(s->granules, granules))
+        t = owl_pool_take_roomy(OWL_FREE_CLEAN, granules + phase, room_order(granules),
+                                moved + (phase << OWL_GRANULE_SHIFT));
+    if (t != NULL)
+        return trim(t, phase, granules, phase);
     size_t spare = granules >= OWL_TABLE ? OWL_TABLE - 1 : 0;
-    size_t phase = s->granules >= OWL_TABLE ? owl_span_index(s) : 0;
-    size_t moved = s->granules + spare;
-    struct owl_span *t =
-        owl_pool_take_clean(backing, granules + spare, 0, moved << OWL_GRANULE_SHIFT);
+    t = owl_pool_take_clean(backing, granules + spare, 0, moved + (spare << OWL_GRANULE_SHIFT));
     if (t == NULL)
         return NULL;
-    size_t skip = (phase - owl_span_index(t) - before) & spare;
-    struct owl_span *first = cut(t, skip);
-    struct owl_span *tail = spare > skip ? cut(first, granules) : NULL;
-    owl_pool_end_move(spare << OWL_GRANULE_SHIFT);
-    if (skip > 0)
-        owl_pool_give_clean(t, skip);
-    if (tail != NULL)
-        owl_pool_give_clean(tail, spare - skip);
-    first->granules = granules;
-    first->start = (uintptr_t)owl_granule_at(first, 0);
-    return first;
+    return trim(t, (phase - owl_span_index(t) - before) & spare, granules, spare);
+}
+
+/* Whether the block's pages are its span's own, and a copy's would be, too: one that shows a store
+ * would share it no more, and a file has no use for private memory that is dirty. */
+static bool stays_private(const struct owl_span *s, size_t granules)
+{
+    return owl_is_private(s) && !owl_memfd_is_wanted(granules << OWL_GRANULE_SHIFT);
+}
+
+/* A place whose pages are there comes first; one without, only for what is sooner copied than
+ * moved. */
+void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes)
+{
+    size_t granules = owl_large_granules(bytes);
+    bool small = s->kind == OWL_KIND_SLAB;
+    if (bytes > OWL_SPAN_MAX || !grows_on(s->bytes, bytes) ||
+        !(small ? !owl_memfd_is_wanted(bytes) : stays_private(s, granules)))
+        return NULL;
+    unsigned order = room_order(granules);
+    struct owl_span *t = owl_pool_take_roomy(OWL_FREE_DIRTY, granules, order, 0);
+    if (t == NULL && (small || s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN))
+        t = owl_pool_take_roomy(OWL_FREE_CLEAN, granules, order, 0);
+    if (t == NULL)
+        return NULL;
+    owl_large_begin(t, bytes);
+    t->roomy = 1;
+    return (void *)t->start;
 }
 
 /* The block is no block for a moment: its old descriptor is given away with the old run. */
@@ -211,13 +262,6 @@ static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t gr
     t->store = was.store;
     t->frozen = was.frozen;
     return t;
-}
-
-/* Whether the block's pages are its span's own, and a copy's would be, too: one that shows a store
- * would share it no more, and a file has no use for private memory that is dirty. */
-static bool stays_private(const struct owl_span *s, size_t granules)
-{
-    return owl_is_private(s) && !owl_memfd_is_wanted(granules << OWL_GRANULE_SHIFT);
 }
 
 /* Whether the block's bytes are better copied: little, or what is there in whole and not much, if
@@ -244,42 +288,16 @@ struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granul
     return t;
 }
 
-/* What was taken in place becomes part of the block's last mapping, if the block has one of its
- * own: it will move by fewer calls. But pages that are there are worth more, and so is a call where
- * each growth is small. The child of a fork in between finds the block as long as it was, for there
- * may be a hole behind that. False: it is, as addresses were lost. */
-static bool join_mapping(struct owl_span *s, size_t before)
-{
-    size_t granules = s->granules, more = granules - before;
-    if (more < before / OWL_JOIN_SHARE || !lies_apart(s))
-        return true;
-    s->granules = before;
-    if (owl_remap_extend(owl_granule_at(s, before), more << OWL_GRANULE_SHIFT) != 0)
-        return false;
-    s->granules = granules;
-    return true;
-}
-
 /* What is in a file does not change while a fork looks through it: so with the files' lock. A block
  * that shows a store at addresses of a file grows elsewhere: what follows it is the file's. */
-static bool extend(struct owl_span *s, size_t granules, bool *joins)
-{
-    bool clean, remapped, extended = false;
-    bool locked = owl_large_lock(s);
-    if (!s->shared && (s->store == NULL || !owl_memfd_is_live(s)) && owl_memfd_may_grow(s)) {
-        remapped = s->remapped;
-        extended = owl_pool_extend(s, granules, &clean);
-        *joins = extended && remapped && clean;
-    }
-    owl_large_unlock(locked);
-    return extended;
-}
-
 static bool grow_in_place(struct owl_span *s, size_t granules)
 {
-    size_t before = s->granules;
-    bool joins;
-    return extend(s, granules, &joins) && (!joins || join_mapping(s, before));
+    bool extended = false;
+    bool locked = owl_large_lock(s);
+    if (!s->shared && (s->store == NULL || !owl_memfd_is_live(s)) && owl_memfd_may_grow(s))
+        extended = owl_pool_extend(s, granules);
+    owl_large_unlock(locked);
+    return extended;
 }
 
 static void shrink(struct owl_span *s, size_t granules)

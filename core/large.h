@@ -15,7 +15,10 @@
  * some or all of them. Blocks grow where they are if what lies next to them is free; else their
  * pages move to a larger span; or the caller copies, if that is refused, or there is dirty memory
  * to copy to and there are fewer bytes than OWL_MOVE_MIN, or fewer than OWL_COPY_MOST that have
- * pages.
+ * pages. Where a block goes that has become longer by half, it has room to grow on:
+ *
+ *    addresses   | block ...      free, of the next 2^n granules      | another one's room
+ *                ^ a multiple of 2^n granules
  *
  * Thread-safe as long as no two threads work on the same block.
  */
@@ -30,6 +33,11 @@
 /* A block of at least `bytes` that starts at a multiple of `alignment` (a power of two); with
  * `zero`, it reads as zero. NULL: no memory. */
 void *owl_large_alloc(size_t bytes, size_t alignment, bool zero);
+
+/* A large block to which the contents of one that grows are to be copied, where there is room for
+ * it to grow on. s: the descriptor of the old one, which may be small. NULL: there is no such
+ * place, and any will do; or a block of its kind has no use for one. */
+void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes);
 
 /* Frees the block whose first granule is s. */
 void owl_large_free(struct owl_span *s);
@@ -52,7 +60,7 @@ static inline bool owl_large_may_retire(const struct owl_span *s)
 {
     return s->granules <= OWL_STOCK_MAX >> OWL_GRANULE_SHIFT &&
            owl_backing_of(s->range) == OWL_PRIVATE && s->store == NULL && !s->shared &&
-           !s->remapped;
+           !s->remapped && !s->roomy;
 }
 
 static inline void *owl_large_begin_anew(struct owl_span *s, size_t bytes)

@@ -16,23 +16,10 @@ static struct {
     struct owl_span *half; /* the block that is being made private */
     owl_u32 late;       /* a fork could not freeze files: who has the lock does, at its end */
     owl_u32 forked;     /* a fork has frozen files */
-    owl_u32 overcommit; /* enum overcommit, as the system had it when it was asked */
 } memfd = {.lock.rank = OWL_RANK_MEMFD};
-
-enum overcommit { UNKNOWN, LAX, STRICT };
 
 /* Where the system counts memory when it is promised, a touch of a page of a file can find none,
  * and raises SIGBUS. */
-static bool overcommit_is_strict(void)
-{
-    uint32_t is = owl_u32_load_relaxed(&memfd.overcommit);
-    if (is == UNKNOWN) {
-        is = owl_os.strict_overcommit() ? STRICT : LAX;
-        owl_u32_store_relaxed(&memfd.overcommit, is);
-    }
-    return is == STRICT;
-}
-
 bool owl_memfd_is_wanted(size_t bytes)
 {
     switch (owl_option(OWL_OPTION_BACKING)) {
@@ -40,7 +27,7 @@ bool owl_memfd_is_wanted(size_t bytes)
         return true;
     case OWL_BACKING_AUTO:
         return bytes >= OWL_MEMFD_MIN && owl_u32_load_relaxed(&memfd.forked) == 0 &&
-               !overcommit_is_strict();
+               !owl_os.strict_overcommit();
     default:
         return false;
     }
@@ -49,7 +36,7 @@ bool owl_memfd_is_wanted(size_t bytes)
 /* Where a touch may not find memory, which would be too late, the pages are had at once. */
 static struct owl_span *made_sure(struct owl_span *s)
 {
-    if (s != NULL && overcommit_is_strict() &&
+    if (s != NULL && owl_os.strict_overcommit() &&
         owl_os.populate((void *)s->start, s->granules << OWL_GRANULE_SHIFT) != 0) {
         owl_pool_give(s, s->granules);
         return NULL;
@@ -216,7 +203,7 @@ bool owl_memfd_is_behind(const struct owl_span *s)
 
 bool owl_memfd_may_grow(const struct owl_span *s)
 {
-    return !owl_memfd_is_live(s) || !overcommit_is_strict();
+    return !owl_memfd_is_live(s) || !owl_os.strict_overcommit();
 }
 
 void owl_memfd_give(struct owl_span *s, size_t granules)

@@ -148,13 +148,6 @@ static int os_carry(void *from, size_t bytes, void *to, size_t to_bytes)
     return move_pages(from, bytes, to, to_bytes, 0);
 }
 
-/* Of the mapping its last page is enough. */
-static int os_lengthen(void *end, size_t bytes)
-{
-    size_t page = owl_os.page;
-    return mremap((char *)end - page, page, page + bytes, 0) != MAP_FAILED ? 0 : -1;
-}
-
 static int os_reset(void *start, size_t bytes)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
@@ -267,6 +260,13 @@ static size_t os_resident(void)
     return bytes[1];
 }
 
+static bool os_addresses_are_free(void)
+{
+    struct rlimit r;
+    return owl_os.address_limit() == SIZE_MAX && getrlimit(RLIMIT_DATA, &r) == 0 &&
+           r.rlim_cur == RLIM_INFINITY;
+}
+
 static bool os_may_map(void)
 {
     struct rlimit r;
@@ -332,7 +332,6 @@ struct owl_os owl_os = {
     .piece = os_piece,
     .move = os_move,
     .carry = os_carry,
-    .lengthen = os_lengthen,
     .fill = os_fill,
     .reset = os_reset,
     .populate = os_populate,
@@ -360,6 +359,7 @@ struct owl_os owl_os = {
     .barrier = os_barrier,
     .milliseconds = os_milliseconds,
     .address_limit = os_address_limit,
+    .addresses_are_free = os_addresses_are_free,
     .may_map = os_may_map,
     .resident = os_resident,
     .secret = os_secret,

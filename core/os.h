@@ -82,8 +82,6 @@ struct owl_os {
      * `to` the mapping is longer, if to_bytes is more than bytes: by memory that reads as zero; or,
      * of a file, by what follows in it. */
     int (*carry)(void *from, size_t bytes, void *to, size_t to_bytes);
-    /* The mapping that ends there gets longer, where nothing is mapped. 0; or -1: unchanged. */
-    int (*lengthen)(void *end, size_t bytes);
     /* Puts fresh private memory where nothing is mapped. 0; or -1: something is, or refused. */
     int (*fill)(void *start, size_t bytes);
     /* Put fresh private memory, which reads as zero, in place of whatever is mapped. 0, or -1. */
@@ -124,7 +122,8 @@ struct owl_os {
      * call at a time. 0, or -1: the system does not tell. */
     int (*changed)(const void *start, size_t pages, uint8_t *changed);
 
-    /* Whether the system refuses to promise more memory than it has. */
+    /* Whether the system refuses to promise more memory than it has, as it did when it was asked
+     * first. */
     bool (*strict_overcommit)(void);
     /* How many mappings the process may have, and how many it has. The latter takes as long as
      * a look at each. 0: the system does not tell. */
@@ -158,6 +157,8 @@ struct owl_os {
 
     /* Bytes of address space this process may have in all; SIZE_MAX: no limit. */
     size_t (*address_limit)(void);
+    /* Whether no limit counts what is mapped and not touched: neither that nor RLIMIT_DATA. */
+    bool (*addresses_are_free)(void);
     /* Whether what is mapped is within that limit, as it is now: else the system refuses to map
      * anything, and so to map again what was just unmapped. */
     bool (*may_map)(void);

@@ -162,9 +162,17 @@ static size_t read_number(const char *path)
     return number;
 }
 
+/* Relaxed: threads that ask at once all read the same file. */
 bool os_strict_overcommit(void)
 {
-    return read_number("/proc/sys/vm/overcommit_memory") == 2;
+    enum { UNKNOWN, LAX, STRICT };
+    static owl_u32 known;
+    uint32_t is = owl_u32_load_relaxed(&known);
+    if (is == UNKNOWN) {
+        is = read_number("/proc/sys/vm/overcommit_memory") == 2 ? STRICT : LAX;
+        owl_u32_store_relaxed(&known, is);
+    }
+    return is == STRICT;
 }
 
 size_t os_mapping_limit(void)

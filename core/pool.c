@@ -82,6 +82,16 @@ static bool is_valid(bool lists)
                                  owl_runs_granules(OWL_FREE_CLEAN);
 }
 
+/* A taken run, or NULL, with what its descriptor says of it. */
+static struct owl_span *described(struct owl_span *s, size_t granules)
+{
+    if (s != NULL) {
+        s->start = owl_span_address(s);
+        s->granules = granules;
+    }
+    return s;
+}
+
 struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsigned align_order,
                                bool *zero)
 {
@@ -95,11 +105,7 @@ struct owl_span *owl_pool_take(enum owl_backing backing, size_t granules, unsign
     }
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_pool_unlock();
-    if (s != NULL) {
-        s->start = owl_span_address(s);
-        s->granules = granules;
-    }
-    return s;
+    return described(s, granules);
 }
 
 /* The oldest of the largest clean runs, or one of fresh memory. */
@@ -129,11 +135,62 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
     }
     owl_assert(is_valid(owl_runs_are_valid()));
     owl_pool_unlock();
-    if (s != NULL) {
-        s->start = owl_span_address(s);
-        s->granules = granules;
-    }
+    return described(s, granules);
+}
+
+/* Whether so many granules of addresses more may be had for rooms alone: not where they may be
+ * wanted for something else, or take a promise of the system's. */
+static bool may_add_room(size_t granules)
+{
+    size_t clean = owl_runs_granules(OWL_FREE_CLEAN) + granules;
+    if (!owl_os.addresses_are_free())
+        return false;
+    if (clean <= OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT)
+        return true;
+    return (clean <= OWL_ROOM_TOTAL >> OWL_GRANULE_SHIFT ||
+            clean / OWL_ROOM_TIMES <= owl_pool.used) &&
+           !owl_os.strict_overcommit();
+}
+
+static struct owl_span *find_dirty_room(size_t granules, unsigned order)
+{
+    struct owl_span *s =
+        owl_runs_find(OWL_PRIVATE, OWL_FREE_DIRTY, granules, order, OWL_RUN_LOOK);
+    if (s == NULL)
+        return NULL;
+    size_t first = owl_span_index(s) + owl_run_offset(s, order);
+    size_t end = first + (granules << OWL_ROOM_DOUBLINGS);
+    return owl_runs_end(&owl_ranges[s->range], owl_span_index(s), end) >= end ? s : NULL;
+}
+
+static struct owl_span *find_clean_room(unsigned order)
+{
+    size_t room = (size_t)1 << order;
+    struct owl_span *s = owl_runs_find(OWL_PRIVATE, OWL_FREE_CLEAN, room, order, OWL_RUN_LOOK);
+    if (s == NULL && may_add_room(room) && grow(OWL_PRIVATE, room, order))
+        s = owl_runs_find(OWL_PRIVATE, OWL_FREE_CLEAN, room, order, SIZE_MAX);
     return s;
+}
+
+struct owl_span *owl_pool_take_roomy(enum owl_free state, size_t granules, unsigned order,
+                                     size_t moved)
+{
+    bool zero;
+    if (order > OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT)
+        return NULL;
+    owl_pool_lock();
+    struct owl_span *s = state == OWL_FREE_DIRTY ? find_dirty_room(granules, order)
+                                                 : find_clean_room(order);
+    owl_pool.moved += moved;
+    if (s != NULL && !owl_pool_is_past_limit(s, granules)) {
+        s = use(s, owl_run_offset(s, order), granules, &zero);
+    } else {
+        owl_pool.moved -= moved;
+        s = NULL;
+    }
+    owl_assert(is_valid(owl_runs_are_valid()));
+    owl_pool_unlock();
+    return described(s, granules);
 }
 
 void owl_pool_end_move(size_t moved)
@@ -161,11 +218,7 @@ struct owl_span *owl_pool_take_high(size_t granules, bool *zero)
     if (s != NULL)
         s = use(s, s->run - granules, granules, zero);
     owl_pool_unlock();
-    if (s == NULL)
-        return owl_pool_take(OWL_PRIVATE, granules, 0, zero);
-    s->start = owl_span_address(s);
-    s->granules = granules;
-    return s;
+    return s != NULL ? described(s, granules) : owl_pool_take(OWL_PRIVATE, granules, 0, zero);
 }
 
 static void give(struct owl_span *s, size_t granules)
@@ -227,7 +280,7 @@ void owl_pool_give_clean(struct owl_span *s, size_t granules)
     owl_pool_unlock();
 }
 
-bool owl_pool_extend(struct owl_span *s, size_t granules, bool *clean)
+bool owl_pool_extend(struct owl_span *s, size_t granules)
 {
     const struct owl_range *r = &owl_ranges[s->range];
     size_t first = owl_span_index(s) + s->granules;
@@ -238,9 +291,7 @@ bool owl_pool_extend(struct owl_span *s, size_t granules, bool *clean)
         owl_runs_raise(s->range, end);
     enough = enough && owl_runs_end(r, first, end) >= end;
     if (enough) {
-        size_t dirty = owl_runs_granules(OWL_FREE_DIRTY);
         s->remapped |= owl_runs_carve_all(r, first, first, end);
-        *clean = owl_runs_granules(OWL_FREE_DIRTY) == dirty;
         s->granules = granules;
         note_use(end - first);
     }

@@ -58,6 +58,14 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
                                      unsigned align_order, size_t moved);
 void owl_pool_end_move(size_t moved);
 
+/* As owl_pool_take, of private memory of the state, with room to grow: the run begins at a multiple
+ * of 2^order granules, and all of these are free, or, if it is dirty, so many that it can double
+ * OWL_ROOM_DOUBLINGS times. So whoever grows has a room that no other grows into; what does not
+ * grow gets of it where that fits best. `moved` is as for owl_pool_take_clean. NULL: none is
+ * quickly found, or it would pass the limit, or too many addresses would be free. */
+struct owl_span *owl_pool_take_roomy(enum owl_free state, size_t granules, unsigned order,
+                                     size_t moved);
+
 /* Whether a run of so many granules would now be taken from dirty memory, and not refused. */
 bool owl_pool_has_dirty(enum owl_backing backing, size_t granules);
 
@@ -80,8 +88,8 @@ void owl_pool_give_idle(struct owl_span *chain);
 void owl_pool_give_clean(struct owl_span *s, size_t granules);
 
 /* Extends a taken span in place to so many granules if what follows is free. That may be dirty, and
- * remapped; *clean: it is neither. False also past the limit. */
-bool owl_pool_extend(struct owl_span *s, size_t granules, bool *clean);
+ * remapped. False also past the limit. */
+bool owl_pool_extend(struct owl_span *s, size_t granules);
 
 /* Extends a taken span in place by `more` granules in front, if they are free: the new first
  * descriptor, with start, granules, range and remapped set; what else the old one says is the

@@ -169,7 +169,8 @@ int owl_range_commit(unsigned number, size_t end)
     size_t from = owl_word_load_relaxed(&r->committed);
     if (end <= from)
         return 0;
-    size_t to = owl_round_up(end, OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT);
+    size_t to = from + from / OWL_COMMIT_SHARE;
+    to = owl_round_up(to > end ? to : end, OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT);
     if (to > r->granules)
         to = r->granules;
     /* Near a limit the whole step may be too much. */

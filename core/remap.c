@@ -129,13 +129,6 @@ enum owl_remap_left owl_remap_grow(void *from, size_t bytes, void *to, size_t to
     return done == 0 ? OWL_REMAP_FRESH : OWL_REMAP_STALE;
 }
 
-int owl_remap_extend(void *end, size_t bytes)
-{
-    if (!owl_os.may_map() || owl_os.unmap(end, bytes) != 0 || owl_os.lengthen(end, bytes) == 0)
-        return 0;
-    return fill(end, bytes);
-}
-
 /* What private memory has aside is put where it belongs by copying; that of a file was only shown
  * there. */
 static int end_exchange(void *a, void *b, char *aside, size_t bytes, size_t moved, bool file)

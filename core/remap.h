@@ -42,12 +42,6 @@ enum owl_remap_left {
 };
 enum owl_remap_left owl_remap_grow(void *from, size_t bytes, void *to, size_t to_bytes);
 
-/* Lets the mapping of the page before `end` have the bytes after it as well, so that all move at
- * once; if that is refused these are another mapping. They are private memory that nobody uses, and
- * read as zero then; they lie apart (os.h), for there is a hole for a moment. 0; or -1: they must
- * not be used any more. */
-int owl_remap_extend(void *end, size_t bytes);
-
 /*
  * Exchanges the pages of two places, both of which may be in use; `file`: they are shared pages of
  * a file. 0; or -1: unchanged. OWL_REMAP_TORN, with `file` only: refused halfway, and either place

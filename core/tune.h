@@ -96,8 +96,9 @@
 /* The granules of a range begin at a multiple of this, so that huge pages can be had. */
 #define OWL_RANGE_ALIGNMENT ((size_t)2 << 20)
 
-/* Memory of a range is made accessible in steps of this size. */
+/* Memory of a range is made accessible in steps of this size, and of this part of what is. */
 #define OWL_COMMIT_STEP ((size_t)64 << 20)
+#define OWL_COMMIT_SHARE 4
 
 /* The pool takes fresh memory in runs of at least this many granules, so that neighbours join. */
 #define OWL_GROW_GRANULES 16
@@ -113,9 +114,16 @@
  * outweighs page faults that take longer, by a fifth, and are huge ones never. */
 #define OWL_MEMFD_MIN ((size_t)32 << 20)
 
-/* A block that grows where it is by at least so much of itself gets a longer mapping, two system
- * calls, which its next move saves many times; if it grows by less, that is far. */
-#define OWL_JOIN_SHARE 2
+/* A block that grows by at least this part of itself will grow on, as vectors do. Where it goes it
+ * has room for so many doublings, and this many granules (2^n) at least. */
+#define OWL_ROOM_SHARE 2
+#define OWL_ROOM_DOUBLINGS 2
+#define OWL_ROOM_ORDER 7
+
+/* Rooms are addresses alone. The pool gets more of them while it has less than so many bytes of
+ * clean memory, or so many times what is in use. */
+#define OWL_ROOM_TOTAL ((size_t)1 << 30)
+#define OWL_ROOM_TIMES 4
 
 /* From so many bytes on, moving pages takes less time than copying them, even to pages that are
  * resident. To others, copying always takes longer. */

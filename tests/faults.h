@@ -28,7 +28,6 @@ enum fault_call {
     FAULT_UNMAP,
     FAULT_MOVE,
     FAULT_CARRY,
-    FAULT_LENGTHEN,
     FAULT_FILL,
     FAULT_RESET,
     FAULT_POPULATE,
@@ -43,6 +42,7 @@ enum fault_call {
     FAULT_MAPPING_COUNT,
     FAULT_HIDDEN_START,
     FAULT_BARRIER,
+    FAULT_ADDRESSES_ARE_FREE,
     FAULT_MAY_MAP,
     FAULT_RESIDENT,
     FAULT_RESIDENT_OF,
@@ -60,7 +60,6 @@ static const char *const fault_names[FAULT_CALLS] __attribute__((unused)) = {
     [FAULT_UNMAP] = "unmap",
     [FAULT_MOVE] = "move",
     [FAULT_CARRY] = "carry",
-    [FAULT_LENGTHEN] = "lengthen",
     [FAULT_FILL] = "fill",
     [FAULT_RESET] = "reset",
     [FAULT_POPULATE] = "populate",
@@ -75,6 +74,7 @@ static const char *const fault_names[FAULT_CALLS] __attribute__((unused)) = {
     [FAULT_MAPPING_COUNT] = "mapping_count",
     [FAULT_HIDDEN_START] = "hidden_start",
     [FAULT_BARRIER] = "barrier",
+    [FAULT_ADDRESSES_ARE_FREE] = "addresses_are_free",
     [FAULT_MAY_MAP] = "may_map",
     [FAULT_RESIDENT] = "resident",
     [FAULT_RESIDENT_OF] = "resident_of",
@@ -197,11 +197,6 @@ static inline int fault_carry(void *from, size_t bytes, void *to, size_t to_byte
     return -1;
 }
 
-static inline int fault_lengthen(void *end, size_t bytes)
-{
-    return fault_due(FAULT_LENGTHEN) ? -1 : faults.real.lengthen(end, bytes);
-}
-
 static inline int fault_fill(void *start, size_t bytes)
 {
     return fault_due(FAULT_FILL) ? -1 : faults.real.fill(start, bytes);
@@ -278,6 +273,11 @@ static inline int fault_hidden_start(void (*body)(bool alone), owl_word *local, 
 static inline int fault_barrier(void)
 {
     return fault_due(FAULT_BARRIER) ? -1 : faults.real.barrier();
+}
+
+static inline bool fault_addresses_are_free(void)
+{
+    return !fault_due(FAULT_ADDRESSES_ARE_FREE) && faults.real.addresses_are_free();
 }
 
 static inline bool fault_may_map(void)
@@ -363,7 +363,6 @@ static inline void faults_install(void)
     owl_os.unmap = fault_unmap;
     owl_os.move = fault_move;
     owl_os.carry = fault_carry;
-    owl_os.lengthen = fault_lengthen;
     owl_os.fill = fault_fill;
     owl_os.reset = fault_reset;
     owl_os.file_make = fault_file_make;
@@ -379,6 +378,7 @@ static inline void faults_install(void)
     owl_os.mapping_count = fault_mapping_count;
     owl_os.hidden_start = fault_hidden_start;
     owl_os.barrier = fault_barrier;
+    owl_os.addresses_are_free = fault_addresses_are_free;
     owl_os.may_map = fault_may_map;
     owl_os.resident = fault_resident;
     owl_os.resident_of = fault_resident_of;

@@ -76,7 +76,6 @@ CALL(void *, remap, (void *start, size_t bytes, size_t more), (start, bytes, mor
 CALL(int, unmap, (void *start, size_t bytes), (start, bytes))
 CALL(int, move, (void *from, void *to, size_t bytes), (from, to, bytes))
 CALL(int, carry, (void *from, size_t bytes, void *to, size_t more), (from, bytes, to, more))
-CALL(int, lengthen, (void *end, size_t bytes), (end, bytes))
 CALL(int, fill, (void *start, size_t bytes), (start, bytes))
 CALL(int, reset, (void *start, size_t bytes), (start, bytes))
 CALL(int, punch, (void *start, size_t bytes), (start, bytes))
@@ -97,7 +96,6 @@ static void replace_calls(void)
     owl_os.unmap = call_unmap;
     owl_os.move = call_move;
     owl_os.carry = call_carry;
-    owl_os.lengthen = call_lengthen;
     owl_os.fill = call_fill;
     owl_os.reset = call_reset;
     owl_os.punch = call_punch;

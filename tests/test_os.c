@@ -121,22 +121,6 @@ static void carried_mappings_get_longer(void)
     check(owl_os.unmap(p, 8 * MIB) == 0);
 }
 
-/* Whatever lies before its last page; not into what is there. */
-static void mappings_get_longer_where_they_are(void)
-{
-    owl_os_init();
-    char *p = owl_os.reserve(8 * MIB);
-    check(owl_os.commit(p, 8 * MIB) == 0);
-    check(owl_os.reset(p + MIB, MIB) == 0);
-    check(owl_os.carry(p + 4 * MIB, MIB, p + 2 * MIB, MIB) == 0);
-    memset(p, 5, 3 * MIB);
-    check(owl_os.lengthen(p + 3 * MIB, MIB) == -1 && owl_os.unmap(p + 3 * MIB, MIB) == 0);
-    check(owl_os.lengthen(p + 3 * MIB, 2 * MIB) == 0);
-    check(p[3 * MIB - 1] == 5 && is_zero(p + 3 * MIB, 2 * MIB));
-    check(owl_os.piece(p + 2 * MIB, 3 * MIB) == 3 * MIB);
-    check(owl_os.unmap(p, 8 * MIB) == 0);
-}
-
 /* A refusal leaves memory at both places. */
 static void several_mappings_are_not_carried(void)
 {
@@ -381,7 +365,6 @@ int main(void)
         child_test(purged_reads_zero),
         child_test(mapped_is_zero_and_can_be_resized),
         child_test(carried_mappings_get_longer),
-        child_test(mappings_get_longer_where_they_are),
         child_test(several_mappings_are_not_carried),
         child_test(ranges_lie_apart),
         child_test(refusals_are_said),

@@ -169,14 +169,15 @@ static void huge_requests_are_refused(void)
 {
     static const size_t huge[] = {SIZE_MAX, SIZE_MAX >> OWL_GRANULE_SHIFT, (size_t)1 << 63,
                                   (size_t)1 << 47, (size_t)1 << 31};
-    bool zero, clean;
+    bool zero;
     set_up();
     for (size_t i = 0; i < sizeof huge / sizeof *huge; i++)
         check(owl_pool_take(OWL_PRIVATE, huge[i], 0, &zero) == NULL);
     check(owl_pool_take(OWL_PRIVATE, 1, 63, &zero) == NULL);
     check(owl_pool_take(OWL_PRIVATE, 1, 47, &zero) == NULL);
+    check(owl_pool_take_roomy(OWL_FREE_CLEAN, 1, 47, 0) == NULL);
     struct owl_span *s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
-    check(!owl_pool_extend(s, (size_t)1 << 47, &clean));
+    check(!owl_pool_extend(s, (size_t)1 << 47));
     check(owl_pool_is_valid() && owl_pool_count().used == 1);
 }
 

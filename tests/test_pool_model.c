@@ -16,6 +16,7 @@ static struct {
 
 static struct run runs[RUNS + 1];
 static uint64_t random_state = 42;
+static size_t roomy[2]; /* runs with room: clean, dirty */
 
 static size_t any(size_t below)
 {
@@ -101,6 +102,36 @@ static size_t any_length(void)
     return 1 + any((size_t)1 << any(8));
 }
 
+static bool is_free(const struct owl_span *s, size_t first, size_t granules)
+{
+    for (size_t i = first; i < first + granules; i++)
+        if (model[s->range].owner[i] != 0)
+            return false;
+    return true;
+}
+
+/* Room is free: to the next place where one begins, or, behind what is dirty, for two doublings. */
+static void take_roomy(size_t i)
+{
+    struct run *r = &runs[i];
+    bool dirty = any(2) == 0;
+    unsigned order = 2 + (unsigned)any(6);
+    r->granules = 1 + any((size_t)1 << (order - 2));
+    r->span = owl_pool_take_roomy(dirty ? OWL_FREE_DIRTY : OWL_FREE_CLEAN, r->granules, order, 0);
+    if (r->span == NULL)
+        return;
+    size_t index = owl_span_index(r->span), room = dirty ? 4 * r->granules : (size_t)1 << order;
+    check(index % ((size_t)1 << order) == 0 && r->span->range == 0);
+    check(r->span->granules == r->granules && r->span->start == owl_span_address(r->span));
+    check(is_free(r->span, index, room));
+    own(r->span, 0, r->granules, 0, i);
+    if (!dirty)
+        check(is_zero((void *)r->span->start, r->granules * OWL_GRANULE) && !r->span->remapped);
+    roomy[dirty]++;
+    check_moves(r);
+    stamp(r, next_random(&random_state));
+}
+
 static void take(size_t i)
 {
     struct run *r = &runs[i];
@@ -154,23 +185,13 @@ static void give_tail(size_t i)
     check(has_stamp(r));
 }
 
-static bool is_free(const struct owl_span *s, size_t first, size_t granules)
-{
-    for (size_t i = first; i < first + granules; i++)
-        if (model[s->range].owner[i] != 0)
-            return false;
-    return true;
-}
-
 static void extend(size_t i)
 {
     struct run *r = &runs[i];
     size_t more = any_length();
     bool room = is_free(r->span, owl_span_index(r->span) + r->granules, more);
-    bool clean;
     struct owl_pool_counts before = owl_pool_count();
-    check(owl_pool_extend(r->span, r->granules + more, &clean) == room);
-    check(!room || clean == (owl_pool_count().dirty == before.dirty));
+    check(owl_pool_extend(r->span, r->granules + more) == room);
     check(owl_pool_count().used == before.used + (room ? more : 0));
     check(has_stamp(r));
     if (!room)
@@ -209,7 +230,9 @@ static void random_calls_agree_with_the_model(void)
     for (int step = 0; step < RANDOM_ROUNDS(8000); step++) {
         size_t i = 1 + any(RUNS);
         size_t what = any(9);
-        if (runs[i].span == NULL)
+        if (runs[i].span == NULL && any(6) == 0)
+            take_roomy(i);
+        else if (runs[i].span == NULL)
             take(i);
         else if (what < 2)
             extend(i);
@@ -223,6 +246,7 @@ static void random_calls_agree_with_the_model(void)
             owl_pool_purge(any(64) * OWL_GRANULE);
         check(owl_pool_is_valid());
     }
+    check(roomy[0] > 0 && roomy[1] > 0);
     check(calls_of(FAULT_PURGE) > 0 && calls_of(FAULT_RESET) > 0);
     for (size_t i = 1; i <= RUNS; i++)
         if (runs[i].span != NULL)

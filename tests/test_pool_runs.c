@@ -313,22 +313,21 @@ static void high_runs_are_out_of_the_way(void)
 
 static void extend_takes_what_follows(void)
 {
-    bool clean;
     set_up();
     struct owl_span *s = take(16);
     give(s, 2, 16);
     s->granules = 2;
-    check(owl_pool_extend(s, 7, &clean) && s->granules == 7 && !s->remapped && !clean);
+    check(owl_pool_extend(s, 7) && s->granules == 7 && !s->remapped);
     owl_pool_purge(0);
-    check(owl_pool_extend(s, 13, &clean) && s->granules == 13 && clean);
-    check(!owl_pool_extend(s, owl_ranges[0].granules + 1, &clean) && s->granules == 13);
+    check(owl_pool_extend(s, 13) && s->granules == 13);
+    check(!owl_pool_extend(s, owl_ranges[0].granules + 1) && s->granules == 13);
     check(owl_pool_is_valid() && owl_pool_count().used == 13);
     size_t beyond = owl_ranges[0].top + 5;
     fault_always(FAULT_COMMIT);
-    check(owl_pool_extend(s, beyond, &clean) && clean); /* it is committed already */
+    check(owl_pool_extend(s, beyond)); /* it is committed already */
     check(s->granules == beyond);
     check(owl_pool_is_valid() && owl_pool_count().used == beyond);
-    check(!owl_pool_extend(s, beyond + (OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT), &clean));
+    check(!owl_pool_extend(s, beyond + (OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT)));
     check(owl_pool_is_valid() && owl_pool_count().used == beyond && s->granules == beyond);
     owl_pool_give(s, beyond);
     check(owl_pool_is_valid() && owl_pool_count().used == 0);
@@ -351,14 +350,13 @@ static struct owl_span *make_stripes(void)
 
 static void extend_goes_through_runs_of_all_kinds(void)
 {
-    bool clean;
     set_up();
     struct owl_span *s = make_stripes();
     s->granules = 10;
-    check(!owl_pool_extend(s, 27, &clean) && s->granules == 10 && owl_pool_count().used == 20);
-    check(owl_pool_extend(s, 12, &clean) && !s->remapped);
-    check(owl_pool_extend(s, 15, &clean) && s->remapped && is_run(s + 15, 7, OWL_FREE_DIRTY));
-    check(owl_pool_extend(s, 26, &clean) && s->remapped && s->granules == 26 && !clean);
+    check(!owl_pool_extend(s, 27) && s->granules == 10 && owl_pool_count().used == 20);
+    check(owl_pool_extend(s, 12) && !s->remapped);
+    check(owl_pool_extend(s, 15) && s->remapped && is_run(s + 15, 7, OWL_FREE_DIRTY));
+    check(owl_pool_extend(s, 26) && s->remapped && s->granules == 26);
     check(owl_pool_is_valid());
     check(owl_pool_count().used == 36 && owl_pool_count().dirty == 0);
 }
@@ -424,7 +422,6 @@ static void free_runs_become_private(void)
     set_up();
     struct owl_span *s = make_file_runs();
     size_t top = owl_ranges[1].top;
-    bool clean;
     make_private();
     bool above = owl_word_load_relaxed(&owl_ranges[1].committed) > top; /* shows the file too */
     check(above && calls_of(FAULT_RESET) == (top > 32 ? 4 : 3));
@@ -433,7 +430,7 @@ static void free_runs_become_private(void)
     for (size_t i = 0; i < 32 * OWL_GRANULE; i += 4096)
         check(bytes[i] == (i / OWL_GRANULE < 4 || i / OWL_GRANULE >= 16));
     check(take(12) == s + 4 && zero);
-    check(owl_ranges[1].top == top && !owl_pool_extend(s + 16, top + 1, &clean));
+    check(owl_ranges[1].top == top && !owl_pool_extend(s + 16, top + 1));
     /* What is still in use is private when it comes back. */
     give(s, 0, 4);
     check(owl_pool_purge(0) == 4 * OWL_GRANULE);
