@@ -295,6 +295,20 @@ static void near_a_limit_steps_are_small(void)
 }
 
 /* Steps that end within a page of metadata must not lose the rest of it. */
+/* So what grows to any size takes few calls. */
+static void steps_grow_with_what_there_is(void)
+{
+    set_up();
+    check(owl_range_add(OWL_PRIVATE, 1) == 0);
+    const struct owl_range *r = &owl_ranges[0];
+    size_t step = OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT, steps = 0;
+    for (size_t end = 1; end < 64 * step; end = owl_word_load_relaxed(&r->committed) + 1) {
+        check(owl_range_commit(0, end) == 0);
+        check(owl_word_load_relaxed(&r->committed) % step == 0 && steps++ < 64);
+    }
+    check(steps > 4 && steps <= 20);
+}
+
 static void small_ranges_can_be_used_to_their_end(void)
 {
     set_up_small();
@@ -371,6 +385,7 @@ int main(void)
         child_test(a_range_without_a_file_is_the_next_one),
         child_test(refused_commits_change_nothing),
         child_test(near_a_limit_steps_are_small),
+        child_test(steps_grow_with_what_there_is),
         child_test(small_ranges_can_be_used_to_their_end),
         child_test(all_private_memory_may_be_huge),
     };

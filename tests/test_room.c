@@ -217,6 +217,9 @@ static void rooms_obey_the_limit(void)
     size_t bytes = 16 * OWL_GRANULE;
     check(owl_option_set("limit", (long long)(owl_pool_count().in_use + bytes / 2)) == 0);
     check(owl_pool_take_roomy(OWL_FREE_CLEAN, 16, OWL_ROOM_ORDER, 0) == NULL);
+    size_t in_use = owl_pool_count().in_use;
+    check(owl_pool_take_roomy(OWL_FREE_CLEAN, 25, OWL_ROOM_ORDER, bytes) == NULL);
+    check(owl_pool_count().in_use == in_use);
     struct owl_span *t = owl_pool_take_roomy(OWL_FREE_CLEAN, 24, OWL_ROOM_ORDER, bytes);
     check(t != NULL);
     check(owl_pool_take_roomy(OWL_FREE_CLEAN, 1, OWL_ROOM_ORDER, 0) == NULL);
