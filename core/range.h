@@ -96,7 +96,10 @@ struct owl_span {
     uint8_t held;                     /* large: it is free, and in quarantine */
     uint8_t frozen;                   /* large: a fork has frozen a file that its pages showed; if
                                        * one is given back, the file's would be seen again */
-    uint8_t roomy;                    /* large: it was given room to grow */
+    union {
+        uint8_t roomy;                /* large: it was given room to grow */
+        uint8_t sparse;               /* slab: what is dry lies between what others are on */
+    };
 };
 
 _Static_assert(sizeof(struct owl_span) == 2 * OWL_CACHE_LINE, "a descriptor is two cache lines");

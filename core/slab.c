@@ -143,6 +143,7 @@ static struct owl_span *make_slab(struct owl_owner *me, unsigned class)
     s->free_blocks = c->blocks;
     s->first_word = 0;
     s->looked = 0;
+    s->sparse = 0;
     s->filled = owl_option(OWL_OPTION_JUNK) != 0;
     if (s->filled)
         fill(s, c);
@@ -373,11 +374,14 @@ void owl_slab_keep(struct owl_owner *me)
 }
 
 /* Where a block was used a whole page is resident, which is what counts when nobody uses the slab:
- * it may be a hundred times as much. */
+ * it may be a hundred times as much. Blocks are used one after the other, but not those of a slab
+ * that was sparse: they may be on a page each. */
 static void count_pages(struct owl_owner *me, struct owl_span *s)
 {
     size_t all = (size_t)s->free_blocks * s->bytes;
-    size_t touched = owl_round_up(all - s->dry, owl_os.page);
+    size_t used = all - s->dry;
+    size_t touched = s->sparse ? used / s->bytes * owl_round_up(s->bytes, owl_os.page)
+                               : owl_round_up(used, owl_os.page);
     size_t dry = touched < all ? all - touched : 0;
     me->idle += s->dry - dry;
     s->dry = (uint32_t)dry;

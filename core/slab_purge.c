@@ -56,6 +56,7 @@ static size_t purge_slab(struct owl_owner *o, struct owl_span *s)
     }
     o->idle -= owl_slab_idle(s);
     s->dry = s->free_blocks * (uint32_t)s->bytes;
+    s->sparse = 1;
     return purged;
 }
 

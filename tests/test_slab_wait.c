@@ -176,6 +176,30 @@ static void orphans_that_are_wanted_stay(void)
     check(!owl_slab_purge_idle(&owl_orphans, 4) && owl_orphans.slabs == 0);
 }
 
+/* A block on each page is out while the others' pages would go: so nothing goes, and when they come
+ * home each of them stands for a page. */
+static void what_was_sparse_counts_by_the_block(void)
+{
+    enum { CLASS = 7 };
+    static struct owl_block *blocks[MOST], *some[MOST], *rest[MOST];
+    set_up();
+    unsigned all = owl_classes[CLASS].blocks, kept = 0, others = 0;
+    unsigned on_page = (unsigned)(owl_os.page / owl_classes[CLASS].size);
+    check(take(&one, CLASS, all, blocks) == all && on_page > 1);
+    for (unsigned i = 0; i < all; i++)
+        if (i % on_page == 0)
+            some[kept++] = blocks[i];
+        else
+            rest[others++] = blocks[i];
+    give(rest, others);
+    owl_slab_purge(&one);
+    owl_slab_keep(&one);
+    give(some, kept);
+    check(one.idle == kept * owl_classes[CLASS].size && kept > 8);
+    owl_slab_abandon(&one);
+    check(owl_orphans.slabs == 1 && owl_orphans.idle >= kept * owl_os.page && all_valid());
+}
+
 /* Those that no page is resident of, too, and what is filled with junk; at once on demand. */
 static void orphans_go_on_demand(void)
 {
@@ -203,6 +227,7 @@ int main(void)
         child_test(as_many_end_as_is_wanted),
         child_test(orphans_that_waited_in_vain_go_to_the_pool),
         child_test(orphans_that_are_wanted_stay),
+        child_test(what_was_sparse_counts_by_the_block),
         child_test(orphans_go_on_demand),
     };
     return cmocka_run_group_tests_name("slab_wait", tests, NULL, NULL);
