@@ -353,11 +353,8 @@ void owl_slab_give(struct owl_block **blocks, size_t n)
             continue;
         }
         struct given given = give_to((struct owl_owner *)owner, blocks, n);
-        while (given.ended != NULL) {
-            struct owl_span *ended = given.ended;
-            given.ended = ended->next;
-            owl_pool_give(ended, ended->granules);
-        }
+        if (given.ended != NULL)
+            owl_pool_give_all(given.ended);
         if (given.bad != NULL)
             owl_fault(given.fault, given.bad, 0);
         n = given.others;
