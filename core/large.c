@@ -167,7 +167,8 @@ static struct owl_span *trim(struct owl_span *t, size_t skip, size_t granules, s
 {
     struct owl_span *first = cut(t, skip);
     struct owl_span *tail = rest > skip ? cut(first, granules) : NULL;
-    owl_pool_end_move(rest << OWL_GRANULE_SHIFT);
+    if (rest > 0)
+        owl_pool_end_move(rest << OWL_GRANULE_SHIFT);
     if (skip > 0)
         owl_pool_give_clean(t, skip);
     if (tail != NULL)
@@ -203,7 +204,7 @@ static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing b
     size_t moved = s->granules << OWL_GRANULE_SHIFT;
     struct owl_span *t = NULL;
     if (backing == OWL_PRIVATE && before == 0 && grows_on(s->granules, granules))
-        t = owl_pool_take_roomy(OWL_FREE_CLEAN, granules + phase, room_order(granules),
+        t = owl_pool_take_roomy(OWL_ROOM_CLEAN, granules + phase, room_order(granules),
                                 moved + (phase << OWL_GRANULE_SHIFT));
     if (t != NULL)
         return trim(t, phase, granules, phase);
@@ -221,7 +222,7 @@ static bool stays_private(const struct owl_span *s, size_t granules)
     return owl_is_private(s) && !owl_memfd_is_wanted(granules << OWL_GRANULE_SHIFT);
 }
 
-/* A place whose pages are there comes first; one without, only for what is sooner copied than
+/* A place whose pages are there comes first; one without, only for what is as soon copied as
  * moved. */
 void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes)
 {
@@ -230,10 +231,9 @@ void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes)
     if (bytes > OWL_SPAN_MAX || !grows_on(s->bytes, bytes) ||
         !(small ? !owl_memfd_is_wanted(bytes) : stays_private(s, granules)))
         return NULL;
-    unsigned order = room_order(granules);
-    struct owl_span *t = owl_pool_take_roomy(OWL_FREE_DIRTY, granules, order, 0);
-    if (t == NULL && (small || s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN))
-        t = owl_pool_take_roomy(OWL_FREE_CLEAN, granules, order, 0);
+    bool little = small || s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN;
+    struct owl_span *t = owl_pool_take_roomy(little ? OWL_ROOM_ANY : OWL_ROOM_DIRTY, granules,
+                                             room_order(granules), 0);
     if (t == NULL)
         return NULL;
     owl_large_begin(t, bytes);

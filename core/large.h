@@ -17,7 +17,7 @@
  * to copy to and there are fewer bytes than OWL_MOVE_MIN, or fewer than OWL_COPY_MOST that have
  * pages. Where a block goes that has become longer by half, it has room to grow on:
  *
- *    addresses   | block ...      free, of the next 2^n granules      | another one's room
+ *    addresses   | block ...      free, of the next 2^n granules      | the next room of 2^n
  *                ^ a multiple of 2^n granules
  *
  * Thread-safe as long as no two threads work on the same block.

@@ -58,12 +58,13 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
                                      unsigned align_order, size_t moved);
 void owl_pool_end_move(size_t moved);
 
-/* As owl_pool_take, of private memory of the state, with room to grow: the run begins at a multiple
- * of 2^order granules, and all of these are free, or, if it is dirty, so many that it can double
- * OWL_ROOM_DOUBLINGS times. So whoever grows has a room that no other grows into; what does not
- * grow gets of it where that fits best. `moved` is as for owl_pool_take_clean. NULL: none is
- * quickly found, or it would pass the limit, or too many addresses would be free. */
-struct owl_span *owl_pool_take_roomy(enum owl_free state, size_t granules, unsigned order,
+/* As owl_pool_take, of private memory, with room to grow: the run begins at a multiple of 2^order
+ * granules, and all of these are free, or, if it is dirty, so many that it can double
+ * OWL_ROOM_DOUBLINGS times. So no two that have as much room begin side by side; others may get of
+ * it what fits them best. `moved` is as for owl_pool_take_clean. NULL: none is quickly found, or it
+ * would pass the limit, or too many addresses would be free. */
+enum owl_room { OWL_ROOM_DIRTY, OWL_ROOM_CLEAN, OWL_ROOM_ANY };
+struct owl_span *owl_pool_take_roomy(enum owl_room which, size_t granules, unsigned order,
                                      size_t moved);
 
 /* Whether a run of so many granules would now be taken from dirty memory, and not refused. */

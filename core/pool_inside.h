@@ -45,6 +45,9 @@ struct owl_pool {
     uint64_t vain_until; /* till then nothing is purged for the softer bound, so much was in vain:
                             milliseconds */
     uint64_t refused_until; /* till then nothing is purged for a bound: the system refused; ms */
+    const struct owl_span *behind_room; /* what follows the block that had a clean room last */
+    uint32_t rooms;        /* how many of these were looked for */
+    bool rooms_have_pages; /* clean ones, and so they are not used any more */
     size_t purging;   /* granules of runs that are in no list while they are purged */
     owl_u32 purges;   /* how many of these have ended; changes wake */
     uint32_t waiters; /* who wait for the next */

@@ -353,7 +353,9 @@ struct owl_span *owl_runs_cut_dirty(size_t most, enum owl_runs_which which, size
     size_t index = owl_span_index(run);
     size_t length = run->run;
     *granules = length < most ? length : most;
-    bool in_front = owl_run_before(r, index) != NULL && owl_run_at(r, index + length) == NULL;
+    bool begins_room = index % ((size_t)1 << OWL_ROOM_ORDER) == 0;
+    bool in_front = !begins_room && owl_run_before(r, index) != NULL &&
+                    owl_run_at(r, index + length) == NULL;
     return owl_runs_carve(run, in_front ? 0 : length - *granules, *granules);
 }
 

@@ -76,7 +76,8 @@ void owl_runs_each(enum owl_backing backing, enum owl_free state, size_t granule
 enum owl_runs_which { OWL_RUNS_LARGEST, OWL_RUNS_SMALL };
 
 /* Takes at most so many granules of a dirty run out of the index, on the side where they join a
- * clean run, and else at the end: the beginning is what is handed out next. NULL: nothing is
+ * clean run, and else at the end: the beginning is what is handed out next. Of what begins a room
+ * always at the end, or who grows there would begin further up each time. NULL: nothing is
  * dirty. */
 struct owl_span *owl_runs_cut_dirty(size_t most, enum owl_runs_which which, size_t *granules);
 

@@ -13,6 +13,8 @@ owl_u32 owl_range_count OWL_START;
 
 enum { BITS_BYTES = OWL_SLAB_MAX_BLOCKS / 8 };
 
+static bool dear; /* owl_range_is_dear; with the pool's lock */
+
 static size_t map_bytes(size_t granules)
 {
     return owl_round_up(granules * sizeof(struct owl_span), OWL_GRANULE);
@@ -34,6 +36,7 @@ static size_t reservation_bytes(size_t granules)
 static void *reserve(size_t least, size_t *granules, bool *apart)
 {
     size_t limit = owl_os.address_limit();
+    dear = limit != SIZE_MAX;
     for (int shift = OWL_RANGE_MAX_SHIFT; shift >= OWL_RANGE_MIN_SHIFT; shift--) {
         size_t n = (size_t)1 << (shift - OWL_GRANULE_SHIFT);
         if (n < least)
@@ -163,14 +166,28 @@ static int commit_granules(struct owl_range *r, size_t from, size_t to)
     return 0;
 }
 
+/* Limits may have been set since this was asked last. */
+static bool look_whether_dear(void)
+{
+    dear = !owl_os.addresses_are_free() || owl_os.strict_overcommit();
+    return dear;
+}
+
+bool owl_range_is_dear(void)
+{
+    return dear;
+}
+
 int owl_range_commit(unsigned number, size_t end)
 {
     struct owl_range *r = &owl_ranges[number];
     size_t from = owl_word_load_relaxed(&r->committed);
     if (end <= from)
         return 0;
-    size_t to = from + from / OWL_COMMIT_SHARE;
-    to = owl_round_up(to > end ? to : end, OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT);
+    size_t to = end;
+    if (from > 0 && !look_whether_dear() && from + from / OWL_COMMIT_SHARE > end)
+        to = from + from / OWL_COMMIT_SHARE;
+    to = owl_round_up(to, OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT);
     if (to > r->granules)
         to = r->granules;
     /* Near a limit the whole step may be too much. */

@@ -223,8 +223,14 @@ enum owl_range_renewed owl_range_renew(unsigned r);
  * program. */
 void owl_range_hide(void);
 
-/* Makes granules below `end` of range r accessible. 0, or -1: refused. */
+/* Makes granules below `end` of range r accessible, and as a rule more, for the next time. 0, or
+ * -1: refused. */
 int owl_range_commit(unsigned r, size_t end);
+
+/* Whether memory that is accessible and not touched counts for something: RLIMIT_AS, RLIMIT_DATA,
+ * or what the system has, where it promises no more. As it was when memory was last made
+ * accessible; what comes first is not asked about. */
+bool owl_range_is_dear(void);
 
 /* What is fresh private memory of a range may have huge pages, if the option `huge` says so. A
  * refusal changes nothing. */

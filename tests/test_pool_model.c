@@ -117,7 +117,7 @@ static void take_roomy(size_t i)
     bool dirty = any(2) == 0;
     unsigned order = 2 + (unsigned)any(6);
     r->granules = 1 + any((size_t)1 << (order - 2));
-    r->span = owl_pool_take_roomy(dirty ? OWL_FREE_DIRTY : OWL_FREE_CLEAN, r->granules, order, 0);
+    r->span = owl_pool_take_roomy(dirty ? OWL_ROOM_DIRTY : OWL_ROOM_CLEAN, r->granules, order, 0);
     if (r->span == NULL)
         return;
     size_t index = owl_span_index(r->span), room = dirty ? 4 * r->granules : (size_t)1 << order;

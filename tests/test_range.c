@@ -306,7 +306,11 @@ static void steps_grow_with_what_there_is(void)
         check(owl_range_commit(0, end) == 0);
         check(owl_word_load_relaxed(&r->committed) % step == 0 && steps++ < 64);
     }
-    check(steps > 4 && steps <= 20);
+    check(steps > 4 && steps <= 20 && !owl_range_is_dear());
+    fault_always(FAULT_ADDRESSES_ARE_FREE);
+    size_t end = owl_word_load_relaxed(&r->committed);
+    check(owl_range_commit(0, end + 1) == 0 && owl_range_is_dear());
+    check(owl_word_load_relaxed(&r->committed) == end + step);
 }
 
 static void small_ranges_can_be_used_to_their_end(void)
