@@ -223,7 +223,7 @@ static bool stays_private(const struct owl_span *s, size_t granules)
 }
 
 /* A place whose pages are there comes first; one without, only for what is as soon copied as
- * moved. */
+ * moved, and not where other dirty memory is better. */
 void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes)
 {
     size_t granules = owl_large_granules(bytes);
@@ -231,7 +231,7 @@ void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes)
     if (bytes > OWL_SPAN_MAX || !grows_on(s->bytes, bytes) ||
         !(small ? !owl_memfd_is_wanted(bytes) : stays_private(s, granules)))
         return NULL;
-    bool little = small || s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN;
+    bool little = small || (s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN && !s->dense);
     struct owl_span *t = owl_pool_take_roomy(little ? OWL_ROOM_ANY : OWL_ROOM_DIRTY, granules,
                                              room_order(granules), 0);
     if (t == NULL)
@@ -264,6 +264,13 @@ static struct owl_span *move_locked(struct owl_span *s, size_t before, size_t gr
     return t;
 }
 
+/* Whether most of the block's pages are there. */
+static bool is_dense(const struct owl_span *s)
+{
+    size_t bytes = owl_round_up(owl_head(s) + s->bytes, owl_os.page);
+    return owl_os.resident_of(owl_granule_at(s, 0), bytes) >= bytes - bytes / OWL_COPY_MISSING;
+}
+
 /* Whether the block's bytes are better copied: little, or what is there in whole and not much, if
  * dirty memory is to be had for it. */
 static bool is_better_copied(const struct owl_span *s, size_t granules)
@@ -271,11 +278,16 @@ static bool is_better_copied(const struct owl_span *s, size_t granules)
     size_t span = s->granules << OWL_GRANULE_SHIFT;
     if (span < OWL_MOVE_MIN)
         return owl_pool_has_dirty(OWL_PRIVATE, granules);
-    if (span >= OWL_COPY_MOST || !stays_private(s, granules) ||
-        !owl_pool_has_dirty(OWL_PRIVATE, granules))
-        return false;
-    size_t bytes = owl_round_up(owl_head(s) + s->bytes, owl_os.page);
-    return owl_os.resident_of(owl_granule_at(s, 0), bytes) >= bytes - bytes / OWL_COPY_MISSING;
+    return span < OWL_COPY_MOST && stays_private(s, granules) &&
+           owl_pool_has_dirty(OWL_PRIVATE, granules) && is_dense(s);
+}
+
+/* Whether they are better copied than that the block grows where it is, into clean memory: what is
+ * dense now will be written to there as well, which takes longer than to copy it. */
+static bool is_better_elsewhere(const struct owl_span *s, size_t granules)
+{
+    return s->granules << OWL_GRANULE_SHIFT < OWL_COPY_MOST && !s->shared &&
+           stays_private(s, granules) && owl_pool_has_dirtier(s, granules) && is_dense(s);
 }
 
 struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granules)
@@ -346,6 +358,9 @@ void *owl_large_resize(struct owl_span *s, size_t bytes)
     if (granules > s->granules && bytes > OWL_SPAN_MAX)
         return move_out(s, bytes);
     if (s->shared && (granules != s->granules || owl_is_ring(s)))
+        return NULL;
+    s->dense = granules > s->granules && is_better_elsewhere(s, granules);
+    if (s->dense)
         return NULL;
     if (granules > s->granules && !grow_in_place(s, granules)) {
         s = owl_large_move(s, 0, granules);

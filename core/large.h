@@ -15,7 +15,8 @@
  * some or all of them. Blocks grow where they are if what lies next to them is free; else their
  * pages move to a larger span; or the caller copies, if that is refused, or there is dirty memory
  * to copy to and there are fewer bytes than OWL_MOVE_MIN, or fewer than OWL_COPY_MOST that have
- * pages. Where a block goes that has become longer by half, it has room to grow on:
+ * pages. The latter are copied there as well if only clean memory lies next to them. Where a block
+ * goes that has become longer by half, it has room to grow on:
  *
  *    addresses   | block ...      free, of the next 2^n granules      | the next room of 2^n
  *                ^ a multiple of 2^n granules

@@ -322,6 +322,20 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
     return enough;
 }
 
+bool owl_pool_has_dirtier(const struct owl_span *s, size_t granules)
+{
+    const struct owl_range *r = &owl_ranges[s->range];
+    size_t first = owl_span_index(s) + s->granules, end = owl_span_index(s) + granules;
+    const struct owl_span *other = NULL;
+    owl_pool_lock();
+    const struct owl_span *next = owl_run_at(r, first);
+    if (next == NULL || next->free != OWL_FREE_DIRTY || first + next->run < end)
+        other = owl_runs_find(OWL_PRIVATE, OWL_FREE_DIRTY, granules, 0, OWL_RUN_LOOK);
+    bool has = other != NULL && !owl_pool_is_past_limit(other, granules);
+    owl_pool_unlock();
+    return has;
+}
+
 struct owl_span *owl_pool_extend_front(struct owl_span *s, size_t more)
 {
     const struct owl_range *r = &owl_ranges[s->range];

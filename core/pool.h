@@ -92,6 +92,10 @@ void owl_pool_give_clean(struct owl_span *s, size_t granules);
  * remapped. False also past the limit. */
 bool owl_pool_extend(struct owl_span *s, size_t granules);
 
+/* Whether a run of so many granules would now be taken from dirty memory, but not all that the span
+ * needs to be extended to as many: what follows it is in use, or clean. */
+bool owl_pool_has_dirtier(const struct owl_span *s, size_t granules);
+
 /* Extends a taken span in place by `more` granules in front, if they are free: the new first
  * descriptor, with start, granules, range and remapped set; what else the old one says is the
  * caller's to copy. NULL: they are not free, or past the limit. */

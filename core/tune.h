@@ -122,8 +122,8 @@
 
 /* Rooms are addresses alone. The pool gets more of them while it has less than so many bytes of
  * clean memory, or so many times what is in use. */
-#define OWL_ROOM_TOTAL ((size_t)1 << 30)
-#define OWL_ROOM_TIMES 4
+#define OWL_ROOM_TOTAL ((size_t)512 << 20)
+#define OWL_ROOM_TIMES 2
 
 /* From so many bytes on, moving pages takes less time than copying them, even to pages that are
  * resident. To others, copying always takes longer. */

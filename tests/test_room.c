@@ -279,6 +279,39 @@ static void long_blocks_are_copied_to_dirty_memory(void)
     check(owl_stats_heap_is_valid());
 }
 
+/* What was written to in whole is copied to dirty memory, though it could grow in place into clean;
+ * what was not, or has dirty memory behind it, stays. */
+static void dense_blocks_go_where_pages_are(void)
+{
+    set_up();
+    for (int dense = 0; dense < 2; dense++)
+        for (int dirty_behind = 0; dirty_behind < 2; dirty_behind++) {
+            bool zero;
+            char *p = owl_realloc(filled(OWL_SMALL_MAX / 2, 1), 4 * OWL_GRANULE);
+            check(begins_room(p));
+            if (dense)
+                memset(p, 1, 4 * OWL_GRANULE);
+            struct owl_span *behind = owl_span_of(p) + 4;
+            struct owl_span *s = owl_pool_take(OWL_PRIVATE, 64, 5, &zero);
+            check(owl_pool_extend(owl_span_of(p), 8));
+            owl_span_of(p)->granules = 4;
+            behind->range = s->range;
+            if (dirty_behind)
+                owl_pool_give(behind, 4);
+            else
+                owl_pool_give_clean(behind, 4);
+            s[20].range = s->range;
+            owl_pool_give(s + 20, 8);
+            char *q = owl_realloc(p, 8 * OWL_GRANULE);
+            check((q != p) == (dense && !dirty_behind));
+            check(q == p || q == (char *)owl_span_address(s + 20));
+            check(holds(q, OWL_SMALL_MAX / 2, 1));
+            owl_free(q);
+            owl_pool_purge(0);
+        }
+    check(owl_stats_heap_is_valid());
+}
+
 /* Blocks that are to lie in a file do; and the longest have a mapping of their own. */
 static void other_blocks_stay_what_they_are(void)
 {
@@ -394,6 +427,7 @@ int main(void)
         child_test(rooms_do_not_wander),
         child_test(moves_keep_the_place_in_a_page_table),
         child_test(long_blocks_are_copied_to_dirty_memory),
+        child_test(dense_blocks_go_where_pages_are),
         child_test(other_blocks_stay_what_they_are),
         child_test(what_is_new_in_a_room_is_junk_if_wanted),
         child_test(a_wall_leaves_part_of_a_room),
