@@ -279,36 +279,39 @@ static void long_blocks_are_copied_to_dirty_memory(void)
     check(owl_stats_heap_is_valid());
 }
 
+/* A block of n granules in its room, behind which as many are free, and twice as many dirty ones
+ * elsewhere. Whether it goes there when it gets n more. */
+static bool goes_elsewhere(size_t n, bool dense, bool dirty_behind)
+{
+    bool zero;
+    char *p = owl_realloc(filled(OWL_SMALL_MAX / 2, 1), n * OWL_GRANULE);
+    struct owl_span *block = owl_span_of(p);
+    check(begins_room(p));
+    if (dense)
+        memset(p, 1, n * OWL_GRANULE);
+    struct owl_span *s = owl_pool_take(OWL_PRIVATE, 64, 5, &zero);
+    check(owl_pool_extend(block, 2 * n));
+    block->granules = n;
+    block[n].range = s[20].range = s->range;
+    (dirty_behind ? owl_pool_give : owl_pool_give_clean)(block + n, n);
+    owl_pool_give(s + 20, 2 * n);
+    char *q = owl_realloc(p, 2 * n * OWL_GRANULE);
+    check(q == p || q == (char *)owl_span_address(s + 20));
+    check(holds(q, OWL_SMALL_MAX / 2, 1));
+    owl_free(q);
+    owl_pool_purge(0);
+    return q != p;
+}
+
 /* What was written to in whole is copied to dirty memory, though it could grow in place into clean;
  * what was not, or has dirty memory behind it, stays. */
 static void dense_blocks_go_where_pages_are(void)
 {
     set_up();
-    for (int dense = 0; dense < 2; dense++)
-        for (int dirty_behind = 0; dirty_behind < 2; dirty_behind++) {
-            bool zero;
-            char *p = owl_realloc(filled(OWL_SMALL_MAX / 2, 1), 4 * OWL_GRANULE);
-            check(begins_room(p));
-            if (dense)
-                memset(p, 1, 4 * OWL_GRANULE);
-            struct owl_span *behind = owl_span_of(p) + 4;
-            struct owl_span *s = owl_pool_take(OWL_PRIVATE, 64, 5, &zero);
-            check(owl_pool_extend(owl_span_of(p), 8));
-            owl_span_of(p)->granules = 4;
-            behind->range = s->range;
-            if (dirty_behind)
-                owl_pool_give(behind, 4);
-            else
-                owl_pool_give_clean(behind, 4);
-            s[20].range = s->range;
-            owl_pool_give(s + 20, 8);
-            char *q = owl_realloc(p, 8 * OWL_GRANULE);
-            check((q != p) == (dense && !dirty_behind));
-            check(q == p || q == (char *)owl_span_address(s + 20));
-            check(holds(q, OWL_SMALL_MAX / 2, 1));
-            owl_free(q);
-            owl_pool_purge(0);
-        }
+    for (size_t n = 2; n <= 8; n *= 2) {
+        check(goes_elsewhere(n, true, false) && !goes_elsewhere(n, true, true));
+        check(!goes_elsewhere(n, false, false) && !goes_elsewhere(n, false, true));
+    }
     check(owl_stats_heap_is_valid());
 }
 
