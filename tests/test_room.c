@@ -411,7 +411,7 @@ static void rooms_obey_the_limit(void)
     owl_pool_end_move(bytes);
     check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 1, OWL_ROOM_ORDER, 0) == NULL);
     owl_pool_give(t, 24);
-    check(owl_pool_is_valid() );
+    check(owl_pool_is_valid());
 }
 
 int main(void)
