@@ -345,8 +345,9 @@ static bool fits_small(const struct owl_span *s, size_t size)
     return size <= s->bytes && (size >= s->bytes / 2 || owl_class_of(size) == s->class);
 }
 
-/* Resizes the block where it is, or by moving its pages. NULL: it has to be copied. */
-static void *resize_in_place(void *p, struct owl_span *s, size_t size)
+/* Resizes the block where it is, or by moving its pages. NULL: it has to be copied; `dense` as for
+ * owl_large_resize. */
+static void *resize_in_place(void *p, struct owl_span *s, size_t size, bool *dense)
 {
     if (s != NULL && s->kind == OWL_KIND_SLAB)
         return fits_small(s, size) ? p : NULL;
@@ -354,7 +355,7 @@ static void *resize_in_place(void *p, struct owl_span *s, size_t size)
         return NULL;
     if (s == NULL)
         return owl_mapping_resize(p, size);
-    return owl_large_resize(s, size);
+    return owl_large_resize(s, size, dense);
 }
 
 /* There is no other block to be had, but to look for one has made what room can be made. A large
@@ -366,16 +367,17 @@ static void *make_do(void *p, struct owl_span *s, size_t usable, size_t size)
         return NULL;
     if (owl_tools.on)
         return size <= usable ? p : NULL;
-    void *q = resize_in_place(p, s, size > OWL_SMALL_MAX ? size : OWL_SMALL_MAX + 1);
+    bool dense = false;
+    void *q = resize_in_place(p, s, size > OWL_SMALL_MAX ? size : OWL_SMALL_MAX + 1, &dense);
     return q == NULL && size <= usable ? p : q;
 }
 
 /* A block for the contents of one that gets another size. */
-static void *alloc_for(const struct owl_span *s, size_t size)
+static void *alloc_for(const struct owl_span *s, size_t size, bool dense)
 {
     void *p = NULL;
     if (s != NULL && size > OWL_SMALL_MAX && !owl_tools.on)
-        p = owl_large_alloc_roomy(s, size);
+        p = owl_large_alloc_roomy(s, size, dense);
     if (p == NULL)
         return owl_malloc_fast(size);
     if (owl_careful.on)
@@ -388,10 +390,11 @@ static void *resize(void *p, struct owl_span *s, size_t usable, size_t size)
 {
     if (owl_careful.on && !owl_tools.on && s != NULL && size > OWL_SMALL_MAX)
         owl_careful_cut(s, size);
-    void *moved = owl_tools.on ? NULL : resize_in_place(p, s, size);
+    bool dense = false;
+    void *moved = owl_tools.on ? NULL : resize_in_place(p, s, size, &dense);
     if (moved != NULL)
         return moved;
-    moved = alloc_for(s, size);
+    moved = alloc_for(s, size, dense);
     if (moved == NULL)
         return make_do(p, s, usable, size);
     memcpy(moved, p, usable < size ? usable : size);

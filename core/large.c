@@ -184,13 +184,6 @@ static bool grows_on(size_t from, size_t to)
     return to > from && (to - from) * OWL_ROOM_SHARE >= from;
 }
 
-/* Of a block of so many, with its room. */
-static unsigned room_order(size_t granules)
-{
-    unsigned order = 64 - (unsigned)__builtin_clzl((granules << OWL_ROOM_DOUBLINGS) - 1);
-    return order > OWL_ROOM_ORDER ? order : OWL_ROOM_ORDER;
-}
-
 /*
  * A run to which the pages of s can move, so many granules from its start. Whole page tables (2
  * MiB) move by one entry, if they lie in the same way at both places: so a longer run is taken, and
@@ -204,7 +197,7 @@ static struct owl_span *take_beside(const struct owl_span *s, enum owl_backing b
     size_t moved = s->granules << OWL_GRANULE_SHIFT;
     struct owl_span *t = NULL;
     if (backing == OWL_PRIVATE && before == 0 && grows_on(s->granules, granules))
-        t = owl_pool_take_roomy(OWL_ROOM_CLEAN, granules + phase, room_order(granules),
+        t = owl_pool_take_roomy(OWL_ROOM_CLEAN, granules + phase,
                                 moved + (phase << OWL_GRANULE_SHIFT));
     if (t != NULL)
         return trim(t, phase, granules, phase);
@@ -224,16 +217,16 @@ static bool stays_private(const struct owl_span *s, size_t granules)
 
 /* A place whose pages are there comes first; one without, only for what is as soon copied as
  * moved, and not where other dirty memory is better. */
-void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes)
+void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes, bool dense)
 {
     size_t granules = owl_large_granules(bytes);
     bool small = s->kind == OWL_KIND_SLAB;
     if (bytes > OWL_SPAN_MAX || !grows_on(s->bytes, bytes) ||
         !(small ? !owl_memfd_is_wanted(bytes) : stays_private(s, granules)))
         return NULL;
-    bool little = small || (s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN && !s->dense);
-    struct owl_span *t = owl_pool_take_roomy(little ? OWL_ROOM_ANY : OWL_ROOM_DIRTY, granules,
-                                             room_order(granules), 0);
+    bool little = small || (s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN && !dense);
+    struct owl_span *t =
+        owl_pool_take_roomy(little ? OWL_ROOM_ANY : OWL_ROOM_DIRTY, granules, 0);
     if (t == NULL)
         return NULL;
     owl_large_begin(t, bytes);
@@ -271,23 +264,26 @@ static bool is_dense(const struct owl_span *s)
     return owl_os.resident_of(owl_granule_at(s, 0), bytes) >= bytes - bytes / OWL_COPY_MISSING;
 }
 
-/* Whether the block's bytes are better copied: little, or what is there in whole and not much, if
- * dirty memory is to be had for it. */
-static bool is_better_copied(const struct owl_span *s, size_t granules)
+/* Whether a block that grows is not too long to be copied, if it is dense. */
+static bool is_copied_if_dense(const struct owl_span *s, size_t granules)
 {
-    size_t span = s->granules << OWL_GRANULE_SHIFT;
-    if (span < OWL_MOVE_MIN)
-        return owl_pool_has_dirty(OWL_PRIVATE, granules);
-    return span < OWL_COPY_MOST && stays_private(s, granules) &&
-           owl_pool_has_dirty(OWL_PRIVATE, granules) && is_dense(s);
+    return s->granules << OWL_GRANULE_SHIFT < OWL_COPY_MOST && stays_private(s, granules);
 }
 
-/* Whether they are better copied than that the block grows where it is, into clean memory: what is
- * dense now will be written to there as well, which takes longer than to copy it. */
+/* Whether to copy its bytes takes less time than to move its pages, as it is little or dense and
+ * dirty memory is to be had. */
+static bool is_better_copied(const struct owl_span *s, size_t granules)
+{
+    bool little = s->granules << OWL_GRANULE_SHIFT < OWL_MOVE_MIN;
+    return (little || is_copied_if_dense(s, granules)) &&
+           owl_pool_has_dirty(OWL_PRIVATE, granules) && (little || is_dense(s));
+}
+
+/* Whether it takes less time than to grow where the block is, into clean memory: what is dense now
+ * will be written to there as well, which takes longer. */
 static bool is_better_elsewhere(const struct owl_span *s, size_t granules)
 {
-    return s->granules << OWL_GRANULE_SHIFT < OWL_COPY_MOST && !s->shared &&
-           stays_private(s, granules) && owl_pool_has_dirtier(s, granules) && is_dense(s);
+    return is_copied_if_dense(s, granules) && owl_pool_has_dirtier(s, granules) && is_dense(s);
 }
 
 struct owl_span *owl_large_move(struct owl_span *s, size_t before, size_t granules)
@@ -352,15 +348,15 @@ static void *move_out(struct owl_span *s, size_t bytes)
     return p;
 }
 
-void *owl_large_resize(struct owl_span *s, size_t bytes)
+void *owl_large_resize(struct owl_span *s, size_t bytes, bool *dense)
 {
     size_t granules = owl_large_granules(owl_head(s) + bytes);
     if (granules > s->granules && bytes > OWL_SPAN_MAX)
         return move_out(s, bytes);
     if (s->shared && (granules != s->granules || owl_is_ring(s)))
         return NULL;
-    s->dense = granules > s->granules && is_better_elsewhere(s, granules);
-    if (s->dense)
+    *dense = granules > s->granules && is_better_elsewhere(s, granules);
+    if (*dense)
         return NULL;
     if (granules > s->granules && !grow_in_place(s, granules)) {
         s = owl_large_move(s, 0, granules);

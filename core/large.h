@@ -36,9 +36,10 @@
 void *owl_large_alloc(size_t bytes, size_t alignment, bool zero);
 
 /* A large block to which the contents of one that grows are to be copied, where there is room for
- * it to grow on. s: the descriptor of the old one, which may be small. NULL: there is no such
- * place, and any will do; or a block of its kind has no use for one. */
-void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes);
+ * it to grow on. s: the descriptor of the old one, which may be small; `dense`: what
+ * owl_large_resize said of it. NULL: there is no such place, and any will do; or a block of its
+ * kind has no use for one. */
+void *owl_large_alloc_roomy(const struct owl_span *s, size_t bytes, bool dense);
 
 /* Frees the block whose first granule is s. */
 void owl_large_free(struct owl_span *s);
@@ -76,8 +77,9 @@ static inline void *owl_large_begin_anew(struct owl_span *s, size_t bytes)
 void owl_large_release(struct owl_span *s);
 
 /* Gives a block another size without copying. Where it is now; NULL: it cannot be, and nothing has
- * changed. */
-void *owl_large_resize(struct owl_span *s, size_t bytes);
+ * changed; `*dense` is set if that is because its pages are there, so that a copy in dirty memory
+ * is better. */
+void *owl_large_resize(struct owl_span *s, size_t bytes, bool *dense);
 
 /* Moves the start of a block by `bytes`, to the front or to the back; the end stays. Where it
  * starts now; NULL: it has to be copied, and nothing has changed. */

@@ -138,76 +138,20 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
     return described(s, granules);
 }
 
-/* Whether so many granules of addresses more may be had for rooms alone. */
-static bool may_add_room(size_t granules)
-{
-    size_t clean = owl_runs_granules(OWL_FREE_CLEAN) + granules;
-    return (clean <= OWL_ROOM_TOTAL >> OWL_GRANULE_SHIFT ||
-            clean / OWL_ROOM_TIMES <= owl_pool.used) &&
-           !owl_range_is_dear();
-}
-
-/* What lies behind a block in its room has no pages, unless they are huge, or locked as soon as
- * they are mapped: then each room costs memory, and there are no more. Looked at before every
- * 2^n-th room, for the time and because some programs forbid themselves the call. */
-static bool rooms_have_pages(void)
-{
-    const struct owl_span *behind = owl_pool.behind_room;
-    uint32_t number = ++owl_pool.rooms;
-    if ((number & (number - 1)) == 0 && behind != NULL && behind->free == OWL_FREE_CLEAN &&
-        owl_os.resident_of((void *)owl_span_address(behind), owl_os.page) > 0)
-        owl_pool.rooms_have_pages = true;
-    return owl_pool.rooms_have_pages;
-}
-
-/* The shortest run that begins a room may be hemmed in; one as long as the room is not. */
-static struct owl_span *find_dirty_room(size_t granules, unsigned order)
-{
-    size_t room = granules << OWL_ROOM_DOUBLINGS;
-    struct owl_span *s =
-        owl_runs_find(OWL_PRIVATE, OWL_FREE_DIRTY, granules, order, OWL_RUN_LOOK);
-    if (s == NULL)
-        return NULL;
-    size_t end = owl_span_index(s) + owl_run_offset(s, order) + room;
-    if (owl_runs_end(&owl_ranges[s->range], owl_span_index(s), end) >= end)
-        return s;
-    return owl_runs_find(OWL_PRIVATE, OWL_FREE_DIRTY, room, order, OWL_RUN_LOOK);
-}
-
-static struct owl_span *find_clean_room(unsigned order)
-{
-    size_t room = (size_t)1 << order;
-    if (rooms_have_pages())
-        return NULL;
-    struct owl_span *s = owl_runs_find(OWL_PRIVATE, OWL_FREE_CLEAN, room, order, OWL_RUN_LOOK);
-    if (s == NULL && may_add_room(room) && owl_runs_grow(OWL_PRIVATE, room, order))
-        s = owl_runs_find(OWL_PRIVATE, OWL_FREE_CLEAN, room, order, SIZE_MAX);
-    return s;
-}
-
-static struct owl_span *find_room(enum owl_room which, size_t granules, unsigned order)
-{
-    struct owl_span *s = NULL;
-    if (order > OWL_RANGE_MAX_SHIFT - OWL_GRANULE_SHIFT)
-        return NULL;
-    if (which != OWL_ROOM_CLEAN)
-        s = find_dirty_room(granules, order);
-    if (s == NULL && which != OWL_ROOM_DIRTY)
-        s = find_clean_room(order);
-    return s != NULL && !owl_pool_is_past_limit(s, granules) ? s : NULL;
-}
-
-struct owl_span *owl_pool_take_roomy(enum owl_room which, size_t granules, unsigned order,
-                                     size_t moved)
+struct owl_span *owl_pool_take_roomy(enum owl_room which, size_t granules, size_t moved)
 {
     bool zero;
+    size_t offset;
     owl_pool_lock();
     owl_pool.moved += moved;
-    struct owl_span *s = find_room(which, granules, order);
-    if (s != NULL) {
-        s = use(s, owl_run_offset(s, order), granules, &zero);
-        owl_pool.behind_room = zero ? s + granules : owl_pool.behind_room;
+    struct owl_span *s = owl_pool_find_room(which, granules, &offset);
+    if (s != NULL && !owl_pool_is_past_limit(s, granules)) {
+        s = use(s, offset, granules, &zero);
+        if (zero)
+            owl_pool.rooms.behind =
+                owl_run_at(&owl_ranges[s->range], owl_span_index(s) + granules);
     } else {
+        s = NULL;
         owl_pool.moved -= moved;
     }
     owl_assert(is_valid(owl_runs_are_valid()));

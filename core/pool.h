@@ -58,14 +58,15 @@ struct owl_span *owl_pool_take_clean(enum owl_backing backing, size_t granules,
                                      unsigned align_order, size_t moved);
 void owl_pool_end_move(size_t moved);
 
-/* As owl_pool_take, of private memory, with room to grow: the run begins at a multiple of 2^order
- * granules, and all of these are free, or, if it is dirty, so many that it can double
- * OWL_ROOM_DOUBLINGS times. So no two that have as much room begin side by side; others may get of
- * it what fits them best. `moved` is as for owl_pool_take_clean. NULL: none is quickly found, or it
- * would pass the limit, or too many addresses would be free. */
+/* As owl_pool_take, of private memory, with room for so many granules to double OWL_ROOM_DOUBLINGS
+ * times, up to OWL_SPAN_MAX: the run begins at a multiple of 2^n granules, all of which are free;
+ * or as many as it needs for that, if it is dirty. So no two that have as much room begin side by
+ * side; others may get of it what fits them best. OWL_ROOM_ANY: what is dirty comes first; and when
+ * no more addresses may be had for rooms, it begins within the longest clean run, unless there is
+ * other dirty memory. `moved` is as for owl_pool_take_clean. NULL: none is quickly found, or it
+ * would pass the limit. */
 enum owl_room { OWL_ROOM_DIRTY, OWL_ROOM_CLEAN, OWL_ROOM_ANY };
-struct owl_span *owl_pool_take_roomy(enum owl_room which, size_t granules, unsigned order,
-                                     size_t moved);
+struct owl_span *owl_pool_take_roomy(enum owl_room which, size_t granules, size_t moved);
 
 /* Whether a run of so many granules would now be taken from dirty memory, and not refused. */
 bool owl_pool_has_dirty(enum owl_backing backing, size_t granules);

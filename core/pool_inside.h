@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the files of the room `pool` share: pool.c takes and gives, pool_purge.c purges and keeps
- * the bounds. All is guarded by the lock, which every function here wants held.
+ * the bounds, pool_room.c finds room to grow. All is guarded by the lock, which every function here
+ * wants held.
  */
 #ifndef OWL_CORE_POOL_INSIDE_H
 #define OWL_CORE_POOL_INSIDE_H
@@ -21,6 +22,12 @@ struct owl_purged {
     size_t granules;
     size_t taken_clean; /* when that was looked at last, or more */
     uint64_t at;        /* when the last of it was purged: milliseconds */
+};
+
+struct owl_rooms {
+    const struct owl_span *behind; /* what follows the block that had a clean one last */
+    uint32_t looked_for;           /* how many clean ones were */
+    bool have_pages;               /* clean ones, and so they are not used any more */
 };
 
 struct owl_pool {
@@ -45,9 +52,7 @@ struct owl_pool {
     uint64_t vain_until; /* till then nothing is purged for the softer bound, so much was in vain:
                             milliseconds */
     uint64_t refused_until; /* till then nothing is purged for a bound: the system refused; ms */
-    const struct owl_span *behind_room; /* what follows the block that had a clean room last */
-    uint32_t rooms;        /* how many of these were looked for */
-    bool rooms_have_pages; /* clean ones, and so they are not used any more */
+    struct owl_rooms rooms;
     size_t purging;   /* granules of runs that are in no list while they are purged */
     owl_u32 purges;   /* how many of these have ended; changes wake */
     uint32_t waiters; /* who wait for the next */
@@ -102,6 +107,9 @@ extern OWL_LOCAL __thread uint32_t owl_pool_purging_here __attribute__((tls_mode
 
 /* Keeps dirty memory below its bounds. */
 void owl_pool_bound_dirty(void);
+
+/* A free run, and from which granule on a run of so many has room there; NULL: there is none. */
+struct owl_span *owl_pool_find_room(enum owl_room which, size_t granules, size_t *offset);
 
 /* --- the limit --- */
 

@@ -72,8 +72,7 @@ struct owl_span {
     uint8_t kind;        /* enum owl_kind */
     uint8_t class;       /* slab */
     uint8_t range;       /* whose range this is */
-    uint8_t dense;       /* large: was better copied when it grew last, as its pages are there */
-    uint8_t unused[4];
+    uint8_t unused[5];
     owl_word seal;       /* slab: of the owner word; see slab.h */
 
     struct owl_span *next, *previous; /* in a list of the pool or of an owner */

@@ -121,9 +121,11 @@
 #define OWL_ROOM_ORDER 7
 
 /* Rooms are addresses alone. The pool gets more of them while it has less than so many bytes of
- * clean memory, or so many times what is in use. */
+ * clean memory, or so many times what is in use. What comes later leaves so many granules to what
+ * it comes behind. */
 #define OWL_ROOM_TOTAL ((size_t)512 << 20)
 #define OWL_ROOM_TIMES 2
+#define OWL_ROOM_BETWEEN 16
 
 /* From so many bytes on, moving pages takes less time than copying them, even to pages that are
  * resident. To others, copying always takes longer. */
@@ -328,6 +330,7 @@ static_assert(OWL_REMOTE_OWNERS_SHIFT >= 1 && OWL_REMOTE_OWNERS_SHIFT <= 8, "rem
 static_assert(OWL_REMOTE_BYTES <= UINT32_MAX - OWL_SMALL_MAX, "their bytes are counted in 32 bits");
 static_assert(OWL_RANGE_MAX_SHIFT <= 46 && OWL_RANGE_MIN_SHIFT > OWL_GRANULE_SHIFT, "ranges");
 static_assert(OWL_COMMIT_STEP % OWL_GRANULE == 0, "steps of whole granules");
+static_assert(OWL_ROOM_DOUBLINGS >= 1, "half of a run with room is long enough");
 static_assert(OWL_COPY_MOST >= OWL_MOVE_MIN && OWL_COPY_MOST <= OWL_MEMFD_MIN &&
                   OWL_COPY_MISSING >= 1,
               "what is copied");

@@ -75,27 +75,28 @@ static void starts_are_aligned(void)
 
 static void resize_in_place(void)
 {
+    bool dense = false;
     set_up();
     char *p = owl_large_alloc(MIB, 16, false);
     struct owl_span *s = owl_span_of(p);
     memset(p, 1, MIB);
-    check(owl_large_resize(s, 100001) == p);
+    check(owl_large_resize(s, 100001, &dense) == p);
     check(s->bytes == owl_large_good_size(100001) && s->granules == 2);
     check(owl_pool_count().used == 2 && owl_pool_is_valid());
-    check(owl_large_resize(s, 100002) == p && s->granules == 2);
+    check(owl_large_resize(s, 100002, &dense) == p && s->granules == 2);
     char *wall = owl_large_alloc(OWL_GRANULE, 16, false);
     while (wall != p + 2 * OWL_GRANULE)
         check((wall = owl_large_alloc(OWL_GRANULE, 16, false)) != NULL);
     size_t used = owl_pool_count().used;
     fault_always(FAULT_MOVE);
     fault_always(FAULT_CARRY);
-    check(owl_large_resize(s, MIB) == NULL);
+    check(owl_large_resize(s, MIB, &dense) == NULL);
     fault_never(FAULT_MOVE);
     fault_never(FAULT_CARRY);
     check(s->granules == 2 && s->bytes == owl_large_good_size(100002));
     check(owl_pool_count().used == used && owl_pool_is_valid());
     owl_large_free(owl_span_of(wall));
-    check(owl_large_resize(s, 3 * OWL_GRANULE) == p && s->granules == 3);
+    check(owl_large_resize(s, 3 * OWL_GRANULE, &dense) == p && s->granules == 3);
     check(s->bytes == 3 * OWL_GRANULE && p[100000] == 1);
     owl_large_free(s);
     check(owl_pool_is_valid());
@@ -143,11 +144,12 @@ static struct owl_span *walled(size_t bytes, size_t touched)
 /* Whether a block is left to its caller to copy, if so much dirty memory is free. */
 static bool is_copied_here(size_t bytes, size_t touched, size_t dirty)
 {
+    bool dense = false;
     set_up();
     check(owl_option_set("dirty", 1 << 30) == 0); /* no purges in between */
     struct owl_span *s = walled(bytes, touched);
     owl_large_free(walled(dirty, dirty));
-    char *p = owl_large_resize(s, 2 * bytes);
+    char *p = owl_large_resize(s, 2 * bytes, &dense);
     check(p == NULL || (p[0] == 1 && p[touched - 1] == 1));
     bool moved = calls_of(FAULT_CARRY) + calls_of(FAULT_MOVE) > 0;
     check(moved == (p != NULL) && owl_pool_is_valid());
@@ -181,6 +183,7 @@ static void what_has_few_moves(void)
 /* Its pages are there for the other one too. */
 static void what_shares_its_pages_moves(void)
 {
+    bool dense = false;
     set_up();
     check(owl_option_set("dirty", 1 << 30) == 0);
     struct owl_span *s = walled(MIB, MIB);
@@ -189,7 +192,7 @@ static void what_shares_its_pages_moves(void)
     void *dirty = owl_large_alloc(2 * MIB, 16, false);
     owl_large_free(owl_span_of(dirty));
     check(owl_pool_has_dirty(OWL_PRIVATE, 2 * MIB >> OWL_GRANULE_SHIFT));
-    char *p = owl_large_resize(s, 2 * MIB);
+    char *p = owl_large_resize(s, 2 * MIB, &dense);
     check(p != NULL && p[0] == 1 && p[MIB - 1] == 1 && owl_span_of(p)->store != NULL);
     check(owl_pool_is_valid());
 }
@@ -197,12 +200,13 @@ static void what_shares_its_pages_moves(void)
 /* A file's memory is not what is dirty. */
 static void what_goes_to_a_file_moves(void)
 {
+    bool dense = false;
     set_up();
     check(owl_option_set("dirty", 1 << 30) == 0);
     struct owl_span *s = walled(MIB, MIB);
     owl_large_free(walled(2 * MIB, 2 * MIB));
     check(owl_option_set("backing", OWL_BACKING_MEMFD) == 0);
-    check(owl_large_resize(s, 2 * MIB) != NULL);
+    check(owl_large_resize(s, 2 * MIB, &dense) != NULL);
 }
 
 static void what_is_long_moves(void)

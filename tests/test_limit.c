@@ -275,11 +275,11 @@ static void grows(bool front, size_t left)
     free_all(4);
 }
 
-static size_t counted; /* how often a block's pages were */
+static size_t counted; /* how often a block's pages were, not one behind a room */
 
 static size_t counted_resident_of(void *start, size_t bytes)
 {
-    counted++;
+    counted += bytes > owl_os.page;
     return faults.real.resident_of(start, bytes);
 }
 
@@ -300,8 +300,9 @@ static void what_may_not_be_copied_moves(void)
 /* When a block's pages are counted, others take the dirty memory. */
 static size_t resident_while_others_take(void *start, size_t bytes)
 {
-    counted++;
-    blocks[2] = opaque(owl_malloc(4 * MIB));
+    counted += bytes > owl_os.page;
+    if (bytes > owl_os.page)
+        blocks[2] = opaque(owl_malloc(4 * MIB));
     return faults.real.resident_of(start, bytes);
 }
 

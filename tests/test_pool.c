@@ -175,7 +175,7 @@ static void huge_requests_are_refused(void)
         check(owl_pool_take(OWL_PRIVATE, huge[i], 0, &zero) == NULL);
     check(owl_pool_take(OWL_PRIVATE, 1, 63, &zero) == NULL);
     check(owl_pool_take(OWL_PRIVATE, 1, 47, &zero) == NULL);
-    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 1, 47, 0) == NULL);
+    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, (size_t)1 << 45, 0) == NULL);
     struct owl_span *s = owl_pool_take(OWL_PRIVATE, 1, 0, &zero);
     check(!owl_pool_extend(s, (size_t)1 << 47));
     check(owl_pool_is_valid() && owl_pool_count().used == 1);

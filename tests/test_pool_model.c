@@ -16,7 +16,8 @@ static struct {
 
 static struct run runs[RUNS + 1];
 static uint64_t random_state = 42;
-static size_t roomy[2]; /* runs with room: clean, dirty */
+enum kind { DIRTY, CLEAN, LATE, KINDS };
+static size_t roomy[KINDS]; /* runs with room */
 
 static size_t any(size_t below)
 {
@@ -110,24 +111,35 @@ static bool is_free(const struct owl_span *s, size_t first, size_t granules)
     return true;
 }
 
-/* Room is free: to the next place where one begins, or, behind what is dirty, for two doublings. */
+/* Room is free: to the next place where one begins, or, behind what is dirty, for two doublings;
+ * or, where nothing dirty is and no more addresses may be had, some on both sides. */
 static void take_roomy(size_t i)
 {
     struct run *r = &runs[i];
-    bool dirty = any(2) == 0;
-    unsigned order = 2 + (unsigned)any(6);
-    r->granules = 1 + any((size_t)1 << (order - 2));
-    r->span = owl_pool_take_roomy(dirty ? OWL_ROOM_DIRTY : OWL_ROOM_CLEAN, r->granules, order, 0);
+    enum owl_room which = (enum owl_room)any(3);
+    r->granules = any_length();
+    size_t dirty = owl_pool_count().dirty;
+    bool scarce = !owl_pool_has_dirty(OWL_PRIVATE, r->granules);
+    r->span = owl_pool_take_roomy(which, r->granules, 0);
     if (r->span == NULL)
         return;
-    size_t index = owl_span_index(r->span), room = dirty ? 4 * r->granules : (size_t)1 << order;
-    check(index % ((size_t)1 << order) == 0 && r->span->range == 0);
+    unsigned order = OWL_ROOM_ORDER;
+    while ((size_t)1 << order < 4 * r->granules)
+        order++;
+    bool was_dirty = owl_pool_count().dirty < dirty;
+    check(which == OWL_ROOM_ANY || was_dirty == (which == OWL_ROOM_DIRTY));
+    size_t index = owl_span_index(r->span), room = was_dirty ? 4 * r->granules : (size_t)1 << order;
+    bool begins = index % ((size_t)1 << order) == 0 && is_free(r->span, index, room);
+    size_t twice = 2 * r->granules, left = twice < OWL_ROOM_BETWEEN ? twice : OWL_ROOM_BETWEEN;
+    check(begins || (which == OWL_ROOM_ANY && scarce && index >= left &&
+                     is_free(r->span, index - left, left + twice)));
+    enum kind kind = !begins ? LATE : was_dirty ? DIRTY : CLEAN;
+    check(r->span->range == 0);
     check(r->span->granules == r->granules && r->span->start == owl_span_address(r->span));
-    check(is_free(r->span, index, room));
     own(r->span, 0, r->granules, 0, i);
-    if (!dirty)
+    if (kind != DIRTY)
         check(is_zero((void *)r->span->start, r->granules * OWL_GRANULE) && !r->span->remapped);
-    roomy[dirty]++;
+    roomy[kind]++;
     check_moves(r);
     stamp(r, next_random(&random_state));
 }
@@ -242,11 +254,13 @@ static void random_calls_agree_with_the_model(void)
             give_tail(i);
         else
             give_all(i);
+        if (any(256) == 0)
+            faults.strict = !faults.strict; /* addresses are dear */
         if (any(64) == 0)
             owl_pool_purge(any(64) * OWL_GRANULE);
         check(owl_pool_is_valid());
     }
-    check(roomy[0] > 0 && roomy[1] > 0);
+    check(roomy[DIRTY] > 0 && roomy[CLEAN] > 0 && roomy[LATE] > 0);
     check(calls_of(FAULT_PURGE) > 0 && calls_of(FAULT_RESET) > 0);
     for (size_t i = 1; i <= RUNS; i++)
         if (runs[i].span != NULL)

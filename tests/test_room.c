@@ -194,8 +194,18 @@ static size_t all_resident(void *start, size_t bytes)
 static void rooms_that_have_pages_are_not_used(void)
 {
     set_up();
+    check(gets_room());
     owl_os.resident_of = all_resident;
-    check(rooms_of(40) == 1);
+    check(rooms_of(40) == 0);
+}
+
+/* Nor the first, which may be a long one; nor any other place that is made for growth. */
+static void free_memory_that_has_pages_is_no_room(void)
+{
+    set_up();
+    owl_os.resident_of = all_resident;
+    check(rooms_of(40) == 0);
+    check(owl_pool_take_roomy(OWL_ROOM_ANY, 1, 0) == NULL);
 }
 
 /* Many that grow a little have rooms only so far. */
@@ -206,6 +216,87 @@ static void rooms_are_bounded(void)
     size_t rooms = rooms_of(MANY);
     check(rooms >= OWL_ROOM_TOTAL / ROOM / 2 && rooms <= OWL_ROOM_TOTAL / ROOM * 9 / 8);
     check(total() <= OWL_ROOM_TOTAL + (size_t)2 * MANY * OWL_GRANULE);
+}
+
+/* What is long has one all the same, as long as it may become. */
+static void long_blocks_have_room(void)
+{
+    set_up();
+    char *p = owl_malloc(OWL_SPAN_MAX / 8), *wall = owl_malloc(OWL_SPAN_MAX / 4);
+    check(wall == p + OWL_SPAN_MAX / 8);
+    check((p = owl_realloc(p, OWL_SPAN_MAX / 4)) != NULL && begins_room(p));
+    unsigned long before = calls();
+    check(owl_realloc(p, OWL_SPAN_MAX / 2) == p && owl_realloc(p, OWL_SPAN_MAX) == p);
+    check(calls() == before && total() <= 2 * OWL_SPAN_MAX);
+    owl_free(p);
+    check(owl_stats_heap_is_valid());
+}
+
+/* When there are no more, those that grow at once do so in what is left of the others' rooms, and
+ * none is in the next one's way. */
+static void late_rooms_are_shared(void)
+{
+    enum { MANY = 1000, AT_ONCE = 4 };
+    static char *kept[MANY];
+    size_t late = 0;
+    set_up();
+    for (int i = 0; i < MANY; i += AT_ONCE) {
+        unsigned long before = calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY);
+        check(grow_all(kept + i, AT_ONCE, OWL_SMALL_MAX / 2, 8 * OWL_SMALL_MAX) == 0);
+        check(calls_of(FAULT_MOVE) + calls_of(FAULT_CARRY) == before);
+        for (int k = i; k < i + AT_ONCE; k++)
+            late += !begins_room(kept[k]);
+    }
+    check(late > MANY / 2 && total() <= OWL_ROOM_TOTAL + (size_t)3 * 8 * MANY * OWL_SMALL_MAX);
+    free_all(kept, MANY);
+    check(owl_stats_heap_is_valid());
+}
+
+/* Long ones, too, end within the run that they get, which has what is the next one's behind it. */
+static void late_rooms_hold_what_they_are_for(void)
+{
+    static const size_t most = OWL_SPAN_MAX >> OWL_GRANULE_SHIFT;
+    const size_t lengths[] = {1, most / 4, most / 4 + 1, most / 2, most / 2 + 1, most - 1, most};
+    bool zero;
+    set_up();
+    for (size_t run = most; run <= 4 * most; run += most / 2) {
+        struct owl_span *s = owl_pool_take(OWL_PRIVATE, run + 1, 0, &zero);
+        check(s != NULL && owl_pool_take(OWL_PRIVATE, 1, 0, &zero) != NULL);
+        faults.strict = true; /* no more addresses, once that is noticed */
+        check(owl_pool_take(OWL_PRIVATE, OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT, 0, &zero) != NULL);
+        s[1].range = s->range;
+        owl_pool_give_clean(s + 1, run);
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+            struct owl_span *t = owl_pool_take_roomy(OWL_ROOM_ANY, lengths[i], 0);
+            check(t == NULL || (t > s && t + lengths[i] <= s + 1 + run));
+            check(t != NULL || lengths[i] > run / 4);
+            if (t != NULL)
+                owl_pool_give_clean(t, lengths[i]);
+        }
+        check(owl_pool_take_roomy(OWL_ROOM_ANY, most + 1, 0) == NULL && owl_pool_is_valid());
+        check(owl_pool_take(OWL_PRIVATE, run, 0, &zero) == s + 1);
+    }
+}
+
+/* What fills its room to the end of all there is has nothing behind it. */
+static void nothing_may_lie_behind_a_room(void)
+{
+    static const size_t most = OWL_SPAN_MAX >> OWL_GRANULE_SHIFT;
+    set_up();
+    struct owl_span *s = owl_pool_take_roomy(OWL_ROOM_CLEAN, most, 0);
+    check(s != NULL && owl_span_index(s) + most == owl_ranges[s->range].top);
+    check(owl_pool.rooms.behind == NULL && rooms_of(4) == 4);
+}
+
+/* Each that is longer than most is looked at first: it would cost more. */
+static void long_rooms_are_looked_at(void)
+{
+    set_up();
+    check(rooms_of(4) == 4);
+    owl_os.resident_of = all_resident;
+    check(gets_room());
+    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, (size_t)1 << OWL_ROOM_ORDER, 0) == NULL);
+    check(rooms_of(4) == 0);
 }
 
 /* Who has much has more of them. */
@@ -358,7 +449,7 @@ static void a_wall_leaves_part_of_a_room(void)
     for (size_t wall = 3; wall <= 16; wall++) {
         s[wall + 1].range = s->range;
         owl_pool_give(s, wall);
-        struct owl_span *t = owl_pool_take_roomy(OWL_ROOM_DIRTY, 1, OWL_ROOM_ORDER, 0);
+        struct owl_span *t = owl_pool_take_roomy(OWL_ROOM_DIRTY, 1, 0);
         check((t != NULL) == (wall >= 4) && (t == NULL || t == s));
         if (t != NULL)
             owl_pool_give(t, 1);
@@ -378,7 +469,7 @@ static void a_longer_run_is_found_behind_a_shorter(void)
     s[room].range = s->range;
     owl_pool_give(s, 2);
     owl_pool_give(s + room, 20);
-    check(owl_pool_take_roomy(OWL_ROOM_DIRTY, 1, OWL_ROOM_ORDER, 0) == s + room);
+    check(owl_pool_take_roomy(OWL_ROOM_DIRTY, 1, 0) == s + room);
     check(owl_pool_is_valid());
 }
 
@@ -400,16 +491,16 @@ static void rooms_obey_the_limit(void)
     struct owl_span *s = owl_pool_take(OWL_PRIVATE, 16, 0, &zero);
     size_t bytes = 16 * OWL_GRANULE;
     check(owl_option_set("limit", (long long)(owl_pool_count().in_use + bytes / 2)) == 0);
-    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 16, OWL_ROOM_ORDER, 0) == NULL);
+    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 16, 0) == NULL);
     size_t in_use = owl_pool_count().in_use;
-    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 25, OWL_ROOM_ORDER, bytes) == NULL);
+    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 25, bytes) == NULL);
     check(owl_pool_count().in_use == in_use);
-    struct owl_span *t = owl_pool_take_roomy(OWL_ROOM_CLEAN, 24, OWL_ROOM_ORDER, bytes);
+    struct owl_span *t = owl_pool_take_roomy(OWL_ROOM_CLEAN, 24, bytes);
     check(t != NULL);
-    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 1, OWL_ROOM_ORDER, 0) == NULL);
+    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 1, 0) == NULL);
     owl_pool_give_clean(s, 16);
     owl_pool_end_move(bytes);
-    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 1, OWL_ROOM_ORDER, 0) == NULL);
+    check(owl_pool_take_roomy(OWL_ROOM_CLEAN, 1, 0) == NULL);
     owl_pool_give(t, 24);
     check(owl_pool_is_valid());
 }
@@ -425,7 +516,13 @@ int main(void)
         child_test(addresses_under_a_limit_are_spared),
         child_test(ranges_under_a_limit_have_no_rooms),
         child_test(rooms_that_have_pages_are_not_used),
+        child_test(free_memory_that_has_pages_is_no_room),
         child_test(rooms_are_bounded),
+        child_test(long_blocks_have_room),
+        child_test(late_rooms_are_shared),
+        child_test(late_rooms_hold_what_they_are_for),
+        child_test(nothing_may_lie_behind_a_room),
+        child_test(long_rooms_are_looked_at),
         child_test(rooms_grow_with_what_is_in_use),
         child_test(rooms_do_not_wander),
         child_test(moves_keep_the_place_in_a_page_table),
