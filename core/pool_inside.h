@@ -25,7 +25,8 @@ struct owl_purged {
 };
 
 struct owl_rooms {
-    const struct owl_span *behind; /* what follows the block that had a clean one last */
+    const struct owl_span *behind; /* what was free behind the block that had a clean one last, or
+                                      NULL */
     uint32_t looked_for;           /* how many clean ones were */
     bool have_pages;               /* clean ones, and so they are not used any more */
 };

@@ -3,14 +3,13 @@
 
 #include "os.h"
 
-/* The longest that a block becomes where it is. */
-#define MOST_GRANULES (OWL_SPAN_MAX >> OWL_GRANULE_SHIFT)
+/* What a block may become where it is: granules. */
+#define LONGEST (OWL_SPAN_MAX >> OWL_GRANULE_SHIFT)
 
 /* What so many granules will be when they have doubled as often as there is room for. */
 static size_t doubled(size_t granules)
 {
-    return granules < MOST_GRANULES >> OWL_ROOM_DOUBLINGS ? granules << OWL_ROOM_DOUBLINGS
-                                                          : MOST_GRANULES;
+    return granules < LONGEST >> OWL_ROOM_DOUBLINGS ? granules << OWL_ROOM_DOUBLINGS : LONGEST;
 }
 
 /* Of their room. */
@@ -29,10 +28,10 @@ static bool may_add(void)
            !owl_range_is_dear();
 }
 
-/* What lies behind a block in its room has no pages, unless they are huge, or locked as soon as
- * they are mapped: then each room costs memory, and there are no more. Looked at before every
- * 2^n-th room, for the time and because some programs forbid themselves the call; and before each
- * longer one. */
+/* What lies behind a block in its room has no pages, nor has what else is clean, unless they are
+ * huge, or locked as soon as they are mapped: then each room costs memory, and there are no more.
+ * Looked at before every 2^n-th room, for the time and because some programs forbid themselves the
+ * call; and before each longer one. */
 static bool have_pages(unsigned order)
 {
     struct owl_rooms *rooms = &owl_pool.rooms;
@@ -69,12 +68,14 @@ static struct owl_span *find_clean(unsigned order)
     return s;
 }
 
-/* When there are no more rooms, of the longest run, some way from what ends before it, so that this
- * keeps room as well; unless there is dirty memory. */
+/* When there are no more rooms, a part of one of the longest runs, some way from what ends before
+ * it, so that this keeps room as well; unless there is dirty memory. Long blocks are not crowded,
+ * and have to begin with a page table. */
 static struct owl_span *find_late(size_t granules, size_t *offset)
 {
     struct owl_span *s = owl_runs_largest(OWL_PRIVATE, OWL_FREE_CLEAN);
     if (s == NULL || s->run >> OWL_ROOM_DOUBLINGS < granules ||
+        granules >= OWL_ALIGN_MIN >> OWL_GRANULE_SHIFT ||
         owl_runs_find(OWL_PRIVATE, OWL_FREE_DIRTY, granules, 0, OWL_RUN_LOOK) != NULL)
         return NULL;
     *offset = s->run / 2 < OWL_ROOM_BETWEEN ? s->run / 2 : OWL_ROOM_BETWEEN;
@@ -85,7 +86,7 @@ struct owl_span *owl_pool_find_room(enum owl_room which, size_t granules, size_t
 {
     struct owl_span *s = NULL;
     unsigned order = order_of(granules);
-    if (granules > MOST_GRANULES)
+    if (granules > LONGEST)
         return NULL;
     if (which != OWL_ROOM_CLEAN)
         s = find_dirty(granules, order);

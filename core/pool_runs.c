@@ -74,6 +74,7 @@ static inline __attribute__((always_inline)) void insert(struct owl_span *s, siz
     struct owl_span *last = s + granules - 1;
     last->run = s->run = (uint32_t)granules;
     last->free = s->free = (uint8_t)state;
+    last->range = s->range;
     s->remapped = remapped;
     s->list = (uint16_t)number;
     s->previous = NULL;
@@ -280,6 +281,7 @@ static bool run_is_valid(const struct owl_span *s, unsigned list, enum owl_free 
     const struct owl_span *after = owl_run_at(r, index + s->run);
     unsigned set = set_of(owl_backing_of(s->range), state);
     return list == set + bin_of(s->run) && last->free == state && last->run == s->run &&
+           last->range == s->range &&
            (before == NULL || before->free != state) &&
            (after == NULL || after->free != state) &&
            (state == OWL_FREE_DIRTY || s->remapped == 0);

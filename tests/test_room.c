@@ -256,7 +256,8 @@ static void late_rooms_are_shared(void)
 static void late_rooms_hold_what_they_are_for(void)
 {
     static const size_t most = OWL_SPAN_MAX >> OWL_GRANULE_SHIFT;
-    const size_t lengths[] = {1, most / 4, most / 4 + 1, most / 2, most / 2 + 1, most - 1, most};
+    const size_t lengths[] = {1,        255,          most / 4, most / 4 + 1,
+                              most / 2, most / 2 + 1, most - 1, most};
     bool zero;
     set_up();
     for (size_t run = most; run <= 4 * most; run += most / 2) {
@@ -269,7 +270,7 @@ static void late_rooms_hold_what_they_are_for(void)
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
             struct owl_span *t = owl_pool_take_roomy(OWL_ROOM_ANY, lengths[i], 0);
             check(t == NULL || (t > s && t + lengths[i] <= s + 1 + run));
-            check(t != NULL || lengths[i] > run / 4);
+            check(t != NULL || lengths[i] >= OWL_ALIGN_MIN >> OWL_GRANULE_SHIFT);
             if (t != NULL)
                 owl_pool_give_clean(t, lengths[i]);
         }
@@ -286,6 +287,26 @@ static void nothing_may_lie_behind_a_room(void)
     struct owl_span *s = owl_pool_take_roomy(OWL_ROOM_CLEAN, most, 0);
     check(s != NULL && owl_span_index(s) + most == owl_ranges[s->range].top);
     check(owl_pool.rooms.behind == NULL && rooms_of(4) == 4);
+}
+
+/* Those of many page tables begin with one, also where there is no room. */
+static void long_blocks_begin_with_a_page_table(void)
+{
+    enum { MANY = 40, MORE = 20 };
+    static char *holes[MANY];
+    set_up();
+    for (int i = 0; i < MANY; i++)
+        holes[i] = owl_malloc(17 * MIB);
+    faults.strict = true;
+    bool zero;
+    check(owl_pool_take(OWL_PRIVATE, OWL_COMMIT_STEP >> OWL_GRANULE_SHIFT, 0, &zero) != NULL);
+    free_all(holes, MANY);
+    owl_pool_purge(0);
+    for (int i = 0; i < MORE; i++) {
+        char *p = owl_realloc(owl_malloc(1000), 20 * MIB);
+        check(p != NULL && (uintptr_t)p % (2 * MIB) == 0);
+    }
+    check(owl_stats_heap_is_valid());
 }
 
 /* Each that is longer than most is looked at first: it would cost more. */
@@ -522,6 +543,7 @@ int main(void)
         child_test(late_rooms_are_shared),
         child_test(late_rooms_hold_what_they_are_for),
         child_test(nothing_may_lie_behind_a_room),
+        child_test(long_blocks_begin_with_a_page_table),
         child_test(long_rooms_are_looked_at),
         child_test(rooms_grow_with_what_is_in_use),
         child_test(rooms_do_not_wander),
