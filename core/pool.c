@@ -166,11 +166,16 @@ void owl_pool_end_move(size_t moved)
     owl_pool_unlock();
 }
 
+static bool has_dirty(enum owl_backing backing, size_t granules)
+{
+    struct owl_span *s = owl_runs_find(backing, OWL_FREE_DIRTY, granules, 0, OWL_RUN_LOOK);
+    return s != NULL && !owl_pool_is_past_limit(s, granules);
+}
+
 bool owl_pool_has_dirty(enum owl_backing backing, size_t granules)
 {
     owl_pool_lock();
-    struct owl_span *s = owl_runs_find(backing, OWL_FREE_DIRTY, granules, 0, OWL_RUN_LOOK);
-    bool has = s != NULL && !owl_pool_is_past_limit(s, granules);
+    bool has = has_dirty(backing, granules);
     owl_pool_unlock();
     return has;
 }
@@ -268,14 +273,11 @@ bool owl_pool_extend(struct owl_span *s, size_t granules)
 
 bool owl_pool_has_dirtier(const struct owl_span *s, size_t granules)
 {
-    const struct owl_range *r = &owl_ranges[s->range];
     size_t first = owl_span_index(s) + s->granules, end = owl_span_index(s) + granules;
-    const struct owl_span *other = NULL;
     owl_pool_lock();
-    const struct owl_span *next = owl_run_at(r, first);
-    if (next == NULL || next->free != OWL_FREE_DIRTY || first + next->run < end)
-        other = owl_runs_find(OWL_PRIVATE, OWL_FREE_DIRTY, granules, 0, OWL_RUN_LOOK);
-    bool has = other != NULL && !owl_pool_is_past_limit(other, granules);
+    const struct owl_span *next = owl_run_at(&owl_ranges[s->range], first);
+    bool behind = next != NULL && next->free == OWL_FREE_DIRTY && first + next->run >= end;
+    bool has = !behind && has_dirty(OWL_PRIVATE, granules);
     owl_pool_unlock();
     return has;
 }

@@ -63,8 +63,8 @@ void owl_pool_end_move(size_t moved);
  * or as many as it needs for that, if it is dirty. So no two that have as much room begin side by
  * side; others may get of it what fits them best. OWL_ROOM_ANY: what is dirty comes first; and when
  * no more addresses may be had for rooms, it begins within a long clean run, unless it has to be
- * aligned or there is other dirty memory. `moved` is as for owl_pool_take_clean. NULL: none is quickly found, or it
- * would pass the limit. */
+ * aligned or there is other dirty memory. `moved` is as for owl_pool_take_clean. NULL: none is
+ * quickly found, or it would pass the limit. */
 enum owl_room { OWL_ROOM_DIRTY, OWL_ROOM_CLEAN, OWL_ROOM_ANY };
 struct owl_span *owl_pool_take_roomy(enum owl_room which, size_t granules, size_t moved);
 

@@ -36,10 +36,12 @@ static bool have_pages(unsigned order)
 {
     struct owl_rooms *rooms = &owl_pool.rooms;
     uint32_t number = ++rooms->looked_for;
+    if ((number & (number - 1)) != 0 && order <= OWL_ROOM_ORDER)
+        return rooms->have_pages;
     const struct owl_span *behind = rooms->behind;
     if (behind == NULL || behind->free != OWL_FREE_CLEAN)
         behind = owl_runs_largest(OWL_PRIVATE, OWL_FREE_CLEAN);
-    if (((number & (number - 1)) == 0 || order > OWL_ROOM_ORDER) && behind != NULL &&
+    if (behind != NULL &&
         owl_os.resident_of((void *)owl_span_address(behind), owl_os.page) > 0)
         rooms->have_pages = true;
     return rooms->have_pages;
